@@ -10,7 +10,9 @@
 pub mod bootstrap;
 pub mod config;
 pub mod domain;
+pub mod grpc;
 pub mod kubernetes;
+pub mod metrics;
 pub mod provider;
 pub mod secret;
 pub mod simulator;

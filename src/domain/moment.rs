@@ -15,6 +15,12 @@ impl Moment {
         Self(since_start)
     }
 
+    /// The moment that lies `later` after this one.
+    #[must_use]
+    pub fn plus(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(later))
+    }
+
     /// How long before this moment `earlier` was; zero if it was later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

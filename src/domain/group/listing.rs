@@ -1,0 +1,401 @@
+//! How a group follows what its host lists and what the cluster knows: VMs that appear, join, vanish or come back,
+//! and the proof that a Node has outlived its VM.
+//!
+//! A single listing proves nothing: a VM is gone when two listings in a row miss it, both begun after the VM was
+//! known. Where nobody asked for the removal, some time must lie between them too: a daemon that has just started may
+//! not list everything yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::slot::{Phase, Slot, SlotVm};
+use super::{Event, Group, GroupNodes, Patience};
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::ids::{Hostname, InstanceId, NodeName};
+use crate::domain::moment::{Moment, UnixSeconds};
+use crate::domain::node::{LABEL_HOSTNAME, NodeRecord};
+use crate::domain::template::Learned;
+use crate::domain::vm::{Vm, VmStatus, VmTags};
+
+/// How often in a row an instance was missed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Absence {
+    count: u32,
+    first: Moment,
+    /// It was an instance of this group until listings proved that its VM was gone.
+    was_instance: bool,
+}
+
+/// A Node whose VM is proved gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleNode {
+    /// Its name.
+    pub name: NodeName,
+    /// Tells it from a later Node of that name.
+    pub uid: String,
+}
+
+/// What a listing brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// What happened to instances.
+    pub events: Vec<Event>,
+    /// Nodes to remove. Named again in every listing until they are gone.
+    pub stale_nodes: Vec<StaleNode>,
+    /// VMs to remove: second copies of a launch. Named again in every listing until they are gone.
+    pub surplus: Vec<Hostname>,
+}
+
+/// The VMs of a listing that belong to one group.
+struct Sorted<'a> {
+    present: BTreeMap<InstanceId, &'a Vm>,
+    surplus: Vec<(InstanceId, Hostname)>,
+}
+
+impl Group {
+    /// A listing of the host group is about to be asked for; gives its number. Listings are numbered so that one that
+    /// was asked for before a VM was created cannot count as proof that the VM is gone.
+    pub fn begin_listing(&mut self) -> u64 {
+        self.listings_begun += 1;
+        self.listings_begun
+    }
+
+    /// The host did not answer: the listings before and after are not two in a row.
+    pub fn listing_failed(&mut self) {
+        self.absences.retain(|_, absence| absence.was_instance);
+        for absence in self.absences.values_mut() {
+            absence.count = 0;
+        }
+    }
+
+    /// Takes over what the host listed. `nodes` must have been read before the listing was asked for.
+    pub fn apply_listing(
+        &mut self,
+        number: u64,
+        vms: &[Vm],
+        nodes: &GroupNodes<'_>,
+        patience: Patience,
+        now: Moment,
+    ) -> Observed {
+        let mut observed = Observed::default();
+        let sorted = self.sort(vms, nodes);
+        for (id, vm) in &sorted.present {
+            observed.events.extend(self.see(id, vm, now));
+        }
+        for (id, hostname) in sorted.surplus {
+            observed.events.push(Event::Surplus(id, hostname.clone()));
+            observed.surplus.push(hostname);
+        }
+        observed
+            .events
+            .extend(self.miss_slots(number, &sorted.present, patience, now));
+        observed.stale_nodes = self.stale_nodes(&sorted.present, nodes, patience, now);
+        self.forget_absences(nodes);
+        self.listed = true;
+        observed
+    }
+
+    /// Takes over what the cluster knows: instances whose Node registered are Running, whatever was thought of them
+    /// before, and what Nodes report is remembered for the template. Before the host was ever listed, Nodes are all
+    /// that is known of the group: then each stands for an instance.
+    pub fn apply_nodes(&mut self, nodes: &GroupNodes<'_>, now: Moment) -> Vec<Event> {
+        let mut events = Vec::new();
+        for node in nodes.own.iter().chain(&nodes.forked) {
+            let id = InstanceId::adopted(&node.provider_id);
+            if !self.listed && !self.slots.contains_key(&id) && !self.was_removed(&id) {
+                if let Some(hostname) = node.labels.get(LABEL_HOSTNAME) {
+                    self.insert(id.clone(), Phase::Running(fresh_vm(hostname.as_str().into())), now);
+                    events.push(Event::Adopted(id, hostname.as_str().into()));
+                }
+                continue;
+            }
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            if let Phase::Booting(vm) | Phase::Failed(_, Some(vm)) = &slot.phase {
+                slot.phase = Phase::Running(vm.clone());
+                events.push(Event::Joined(id));
+            }
+        }
+        self.learn(nodes);
+        events
+    }
+
+    /// The youngest ready Node tells most truly what the next one will be.
+    fn learn(&mut self, nodes: &GroupNodes<'_>) {
+        let youngest = nodes
+            .own
+            .iter()
+            .filter(|node| node.ready && node.capacity.contains_key("memory") && node.allocatable.contains_key("cpu"))
+            .max_by_key(|node| node.created_at);
+        if let Some(node) = youngest {
+            self.learned = Some(Learned::from_node(node));
+        }
+    }
+
+    /// Which VMs are this group's, by their tags or by the fork's Node; and which are second copies of a launch.
+    fn sort<'a>(&self, vms: &'a [Vm], nodes: &GroupNodes<'_>) -> Sorted<'a> {
+        let mut sorted = Sorted {
+            present: BTreeMap::new(),
+            surplus: Vec::new(),
+        };
+        let adopted = self.adopted_vms();
+        for vm in vms {
+            let Some(id) = self.identify(vm, nodes, &adopted) else {
+                continue;
+            };
+            let Some(other) = sorted.present.get(&id) else {
+                sorted.present.insert(id, vm);
+                continue;
+            };
+            let known = self.slots.get(&id).and_then(|slot| slot.phase.vm());
+            let keep_new = known.is_some_and(|known| known.hostname == vm.hostname);
+            let unwanted = if keep_new {
+                other.hostname.clone()
+            } else {
+                vm.hostname.clone()
+            };
+            if keep_new {
+                sorted.present.insert(id.clone(), vm);
+            }
+            sorted.surplus.push((id, unwanted));
+        }
+        sorted
+    }
+
+    /// The VMs without tags that are instances already: they stay so when their Node goes first.
+    fn adopted_vms(&self) -> BTreeMap<Hostname, (InstanceId, Option<UnixSeconds>)> {
+        self.slots
+            .iter()
+            .filter(|(id, _)| id.launch_of(&self.id).is_none())
+            .filter_map(|(id, slot)| {
+                let vm = slot.phase.vm()?;
+                Some((vm.hostname.clone(), (id.clone(), vm.created_at)))
+            })
+            .collect()
+    }
+
+    fn identify(
+        &self,
+        vm: &Vm,
+        nodes: &GroupNodes<'_>,
+        adopted: &BTreeMap<Hostname, (InstanceId, Option<UnixSeconds>)>,
+    ) -> Option<InstanceId> {
+        if let Some(tags) = VmTags::read(&vm.tags) {
+            let ours = tags.cluster == self.cluster && tags.node_group == self.id;
+            return ours.then(|| InstanceId::of_launch(&self.id, &tags.launch));
+        }
+        if VmTags::any_of_this_project(&vm.tags) {
+            return None;
+        }
+        if let Some((id, created_at)) = adopted.get(&vm.hostname)
+            && created_at.is_some()
+            && *created_at == vm.created_at
+        {
+            return Some(id.clone());
+        }
+        let node = nodes.forked.iter().find(|node| is_node_of(node, vm))?;
+        Some(InstanceId::adopted(&node.provider_id))
+    }
+
+    fn see(&mut self, id: &InstanceId, vm: &Vm, now: Moment) -> Option<Event> {
+        self.absences.remove(id);
+        let seen = SlotVm {
+            created_at: vm.created_at,
+            halted: vm.status == VmStatus::Halted,
+            ..fresh_vm(vm.hostname.clone())
+        };
+        let Some(slot) = self.slots.get_mut(id) else {
+            return Some(self.see_unknown(id, seen, now));
+        };
+        match &mut slot.phase {
+            phase @ (Phase::Queued | Phase::Requested) => {
+                *phase = Phase::Booting(seen);
+                Some(Event::Launched(id.clone(), vm.hostname.clone()))
+            }
+            Phase::Failed(_, of @ None) | Phase::Deleting { vm: of @ None, .. } => {
+                *of = Some(seen);
+                None
+            }
+            phase => {
+                if let Some(known) = phase.vm_mut() {
+                    known.hostname = seen.hostname;
+                    known.created_at = seen.created_at;
+                    known.halted = seen.halted;
+                }
+                None
+            }
+        }
+    }
+
+    fn see_unknown(&mut self, id: &InstanceId, seen: SlotVm, now: Moment) -> Event {
+        let hostname = seen.hostname.clone();
+        if self.was_removed(id) {
+            let phase = Phase::Deleting {
+                vm: Some(seen),
+                launch_in_flight: false,
+            };
+            self.insert(id.clone(), phase, now);
+            return Event::CameBack(id.clone(), hostname);
+        }
+        self.insert(id.clone(), Phase::Booting(seen), now);
+        Event::Adopted(id.clone(), hostname)
+    }
+
+    fn miss_slots(
+        &mut self,
+        number: u64,
+        present: &BTreeMap<InstanceId, &Vm>,
+        patience: Patience,
+        now: Moment,
+    ) -> Vec<Event> {
+        let missed: Vec<InstanceId> = self
+            .slots
+            .iter()
+            .filter(|(id, slot)| !present.contains_key(*id) && number > slot.proof_after && can_be_missed(slot))
+            .map(|(id, _)| id.clone())
+            .collect();
+        missed
+            .iter()
+            .filter_map(|id| self.miss_slot(id, patience, now))
+            .collect()
+    }
+
+    fn miss_slot(&mut self, id: &InstanceId, patience: Patience, now: Moment) -> Option<Event> {
+        let slot = self.slots.get(id)?;
+        let asked_for = matches!(slot.phase, Phase::Deleting { .. });
+        let absence = self.count_absence(id, now);
+        if !absence.proves(asked_for, patience, now) {
+            return None;
+        }
+        let slot = self.slots.get_mut(id)?;
+        match &slot.phase {
+            Phase::Booting(vm) => {
+                let failure = Failure::new(
+                    FailureCode::VmVanished,
+                    format!("VM {} vanished from its host before its Node registered", vm.hostname),
+                );
+                slot.phase = Phase::Failed(failure.clone(), None);
+                Some(Event::Failed(id.clone(), failure))
+            }
+            Phase::Failed(failure, _) => {
+                slot.phase = Phase::Failed(failure.clone(), None);
+                None
+            }
+            phase => {
+                let event = match phase {
+                    Phase::Deleting { .. } => Event::Removed(id.clone()),
+                    _ => Event::Vanished(id.clone()),
+                };
+                self.slots.remove(id);
+                if let Some(absence) = self.absences.get_mut(id) {
+                    absence.was_instance = true;
+                }
+                Some(event)
+            }
+        }
+    }
+
+    fn count_absence(&mut self, id: &InstanceId, now: Moment) -> Absence {
+        let absence = self.absences.entry(id.clone()).or_insert(Absence {
+            count: 0,
+            first: now,
+            was_instance: false,
+        });
+        if absence.count == 0 {
+            absence.first = now;
+        }
+        absence.count = absence.count.saturating_add(1);
+        *absence
+    }
+
+    fn stale_nodes(
+        &mut self,
+        present: &BTreeMap<InstanceId, &Vm>,
+        nodes: &GroupNodes<'_>,
+        patience: Patience,
+        now: Moment,
+    ) -> Vec<StaleNode> {
+        let own = nodes.own.iter().map(|node| (node, true));
+        let forked = nodes.forked.iter().map(|node| (node, false));
+        let mut stale = Vec::new();
+        for (node, is_own) in own.chain(forked) {
+            let id = InstanceId::adopted(&node.provider_id);
+            if present.contains_key(&id) {
+                continue;
+            }
+            let absence = match self.slots.get(&id).map(|slot| &slot.phase) {
+                // Counted with its slot, or no VM was ever known: nothing is proved.
+                Some(Phase::Failed(_, None)) => self.absences.get(&id).copied(),
+                Some(_) => continue,
+                None if self
+                    .absences
+                    .get(&id)
+                    .is_some_and(|absence| absence.proves(true, patience, now)) =>
+                {
+                    self.absences.get(&id).copied()
+                }
+                None => Some(self.count_absence(&id, now)),
+            };
+            let Some(absence) = absence else { continue };
+            // Labels alone are weaker than a provider ID: such a Node must also be dead by its own account.
+            let believable = is_own || !node.ready;
+            if believable && absence.proves(absence.was_instance, patience, now) {
+                stale.push(StaleNode {
+                    name: node.name.clone(),
+                    uid: node.uid.clone(),
+                });
+            }
+        }
+        stale
+    }
+
+    /// Keeps the memory of absences as small as the group and its Nodes.
+    fn forget_absences(&mut self, nodes: &GroupNodes<'_>) {
+        let of_nodes: BTreeSet<&str> = nodes
+            .own
+            .iter()
+            .chain(&nodes.forked)
+            .map(|node| node.provider_id.as_str())
+            .collect();
+        let slots = &self.slots;
+        self.absences
+            .retain(|id, _| slots.contains_key(id) || of_nodes.contains(id.as_str()));
+    }
+
+    fn was_removed(&self, id: &InstanceId) -> bool {
+        id.launch_of(&self.id)
+            .is_some_and(|launch| self.removals.contains(&launch))
+    }
+}
+
+impl Absence {
+    fn proves(self, asked_for: bool, patience: Patience, now: Moment) -> bool {
+        self.count >= 2 && (asked_for || now.since(self.first) >= patience.vanish)
+    }
+}
+
+fn can_be_missed(slot: &Slot) -> bool {
+    match &slot.phase {
+        Phase::Queued | Phase::Requested | Phase::Failed(_, None) => false,
+        Phase::Deleting { launch_in_flight, .. } => !launch_in_flight,
+        Phase::Booting(_) | Phase::Running(_) | Phase::Failed(_, Some(_)) => true,
+    }
+}
+
+/// Whether the fork's Node is the one of this VM, not of an earlier VM that had the same name.
+fn is_node_of(node: &NodeRecord, vm: &Vm) -> bool {
+    let same_name = node.labels.get(LABEL_HOSTNAME).map(String::as_str) == Some(vm.hostname.as_str());
+    let node_is_older = match (node.created_at, vm.created_at) {
+        // The clocks of host and API server may differ a little.
+        (Some(node), Some(vm)) => node.0 + 60 < vm.0,
+        _ => false,
+    };
+    same_name && !node_is_older
+}
+
+fn fresh_vm(hostname: Hostname) -> SlotVm {
+    SlotVm {
+        hostname,
+        created_at: None,
+        halted: false,
+        userdata_done: None,
+    }
+}

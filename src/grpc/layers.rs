@@ -1,0 +1,193 @@
+//! What goes around every call: its count by status code, a trace line, and the net under a panic.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, StatusCode};
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::metrics::Metrics;
+
+/// The time that the caller gives a call; `None` if it did not say.
+pub(super) fn deadline(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = amount.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount.saturating_mul(3600)),
+        "M" => Duration::from_secs(amount.saturating_mul(60)),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+type PanicHandler = fn(Box<dyn std::any::Any + Send>) -> Response<Body>;
+
+/// Turns a panic in a handler into INTERNAL; the server and all other calls go on.
+#[must_use]
+pub fn catch_panic() -> CatchPanicLayer<PanicHandler> {
+    CatchPanicLayer::custom(answer_panic as PanicHandler)
+}
+
+fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response<Body> {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(panic = text, "a call panicked; please report this");
+    Status::internal("internal error; the server's log says more").into_http()
+}
+
+/// Counts and traces every call.
+#[derive(Clone, Debug)]
+pub struct ObserveLayer {
+    metrics: Arc<Metrics>,
+}
+
+impl ObserveLayer {
+    /// Counts into `metrics`.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Observe {
+            inner,
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}
+
+/// See [`ObserveLayer`].
+#[derive(Clone, Debug)]
+pub struct Observe<S> {
+    inner: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S, R> Service<Request<R>> for Observe<S>
+where
+    S: Service<Request<R>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<R>) -> Self::Future {
+        let mut call = Call::begin(Arc::clone(&self.metrics), request.uri().path());
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            if let Ok(response) = &answer {
+                call.answered(code_of(response));
+            }
+            answer
+        })
+    }
+}
+
+/// The code of an answer: errors travel in the headers; without one, the call succeeded.
+fn code_of(response: &Response<Body>) -> Code {
+    if response.status() != StatusCode::OK {
+        return Code::Unknown;
+    }
+    Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code())
+}
+
+/// A call under way. Counted when it is dropped, so that a call whose caller went away counts, too: as cancelled.
+struct Call {
+    metrics: Arc<Metrics>,
+    rpc: Option<String>,
+    begun: Instant,
+    code: Code,
+}
+
+impl Call {
+    fn begin(metrics: Arc<Metrics>, path: &str) -> Self {
+        // Only our own service is counted by name: label values must stay few, whatever clients call.
+        let own = path.strip_prefix("/clusterautoscaler.cloudprovider.v1.externalgrpc.CloudProvider/");
+        Self {
+            metrics,
+            rpc: own.map(str::to_owned),
+            begun: Instant::now(),
+            code: Code::Cancelled,
+        }
+    }
+
+    fn answered(&mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let Some(rpc) = self.rpc.take().filter(|_| self.code != Code::Unimplemented) else {
+            return;
+        };
+        tracing::trace!(rpc, code = ?self.code, micros = self.begun.elapsed().as_micros(), "call");
+        self.metrics.rpc_answered(&rpc, code_name(self.code));
+    }
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read_in_every_unit() {
+        for (text, duration) in [
+            ("5S", Duration::from_secs(5)),
+            ("4999m", Duration::from_millis(4999)),
+            ("1H", Duration::from_secs(3600)),
+            ("2M", Duration::from_secs(120)),
+            ("4999800u", Duration::from_micros(4_999_800)),
+            ("7n", Duration::from_nanos(7)),
+        ] {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            assert_eq!(deadline(&metadata), Some(duration), "{text}");
+        }
+        for text in ["", "S", "5", "x5S", "5d"] {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            assert_eq!(deadline(&metadata), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The only place where errors of the provider become status codes.
+
+use tonic::{Code, Status};
+
+use crate::domain::group::Refusal;
+use crate::provider::ProviderError;
+
+/// The status of a request that the provider did not grant.
+pub(super) fn to_status(error: &ProviderError) -> Status {
+    let code = match error {
+        ProviderError::UnknownGroup(_) => Code::NotFound,
+        ProviderError::ShapeUnknown(_) => Code::FailedPrecondition,
+        ProviderError::Refused {
+            refusal: Refusal::NotAnIncrease { .. },
+            ..
+        }
+        | ProviderError::NotADecrease(_)
+        | ProviderError::ForeignNode { .. } => Code::InvalidArgument,
+        ProviderError::Refused {
+            refusal: Refusal::AboveMaximum { .. },
+            ..
+        } => Code::OutOfRange,
+    };
+    Status::new(code, error.to_string())
+}

@@ -1,0 +1,272 @@
+//! The Prometheus metrics: names, labels and the registry. What counts is decided where it happens; gauges are set
+//! from the provider's state when they are read.
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::domain::failure::FailureCode;
+use crate::domain::ids::NodeGroupId;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct GroupLabel {
+    nodegroup: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct GroupReasonLabel {
+    nodegroup: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct GroupStateLabel {
+    nodegroup: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RpcLabel {
+    rpc: String,
+    code: &'static str,
+}
+
+/// One group's gauges.
+#[derive(Clone, Debug)]
+pub struct GroupGauges {
+    /// The group.
+    pub group: NodeGroupId,
+    /// Its target size.
+    pub target_size: i64,
+    /// `min-size`.
+    pub min_size: i64,
+    /// `max-size`.
+    pub max_size: i64,
+    /// Whether its host answered last time.
+    pub host_up: bool,
+    /// Whether the shape of its VMs is known, so that it is listed.
+    pub listed: bool,
+    /// Instances by state.
+    pub instances: Vec<(&'static str, i64)>,
+}
+
+/// All metrics of the server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    launches: Family<GroupLabel, Counter>,
+    failures: Family<GroupReasonLabel, Counter>,
+    removals: Family<GroupLabel, Counter>,
+    removal_errors: Family<GroupLabel, Counter>,
+    vanished: Family<GroupLabel, Counter>,
+    stale_nodes: Family<GroupLabel, Counter>,
+    clamped_decreases: Family<GroupLabel, Counter>,
+    rpcs: Family<RpcLabel, Counter>,
+    reloads: Family<ResultLabel, Counter>,
+    target_size: Family<GroupLabel, Gauge>,
+    min_size: Family<GroupLabel, Gauge>,
+    max_size: Family<GroupLabel, Gauge>,
+    host_up: Family<GroupLabel, Gauge>,
+    listed: Family<GroupLabel, Gauge>,
+    instances: Family<GroupStateLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry with every metric of the server.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("slicer_cloud_provider"),
+            launches: Family::default(),
+            failures: Family::default(),
+            removals: Family::default(),
+            removal_errors: Family::default(),
+            vanished: Family::default(),
+            stale_nodes: Family::default(),
+            clamped_decreases: Family::default(),
+            rpcs: Family::default(),
+            reloads: Family::default(),
+            target_size: Family::default(),
+            min_size: Family::default(),
+            max_size: Family::default(),
+            host_up: Family::default(),
+            listed: Family::default(),
+            instances: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "build",
+            "Version of the server",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        r.register("launches", "VMs launched", self.launches.clone());
+        r.register("failures", "Instances that failed, by reason", self.failures.clone());
+        r.register("removals", "VMs removed on request", self.removals.clone());
+        r.register(
+            "removal_errors",
+            "Attempts to remove a VM that failed and are repeated",
+            self.removal_errors.clone(),
+        );
+        r.register("vms_vanished", "VMs that disappeared unasked", self.vanished.clone());
+        r.register(
+            "stale_nodes_removed",
+            "Nodes removed after their VM was gone",
+            self.stale_nodes.clone(),
+        );
+        r.register(
+            "clamped_decreases",
+            "DecreaseTargetSize calls that asked for more than there was to give up",
+            self.clamped_decreases.clone(),
+        );
+        r.register("rpcs", "gRPC calls answered, by status code", self.rpcs.clone());
+        r.register(
+            "config_reloads",
+            "Reloads of the configuration, by result",
+            self.reloads.clone(),
+        );
+        r.register("target_size", "Target size of a node group", self.target_size.clone());
+        r.register("min_size", "Configured minimum", self.min_size.clone());
+        r.register("max_size", "Configured maximum", self.max_size.clone());
+        r.register(
+            "host_up",
+            "1 if the group's host answered last time",
+            self.host_up.clone(),
+        );
+        r.register(
+            "nodegroup_listed",
+            "1 if the group's VM shape is known, so that it is listed",
+            self.listed.clone(),
+        );
+        r.register(
+            "instances",
+            "Instances of a node group, by state",
+            self.instances.clone(),
+        );
+    }
+
+    pub(crate) fn launch_succeeded(&self, group: &NodeGroupId) {
+        self.launches.get_or_create(&label(group)).inc();
+    }
+
+    pub(crate) fn instance_failed(&self, group: &NodeGroupId, code: FailureCode) {
+        self.failures.get_or_create(&reason(group, code)).inc();
+    }
+
+    pub(crate) fn vm_removed(&self, group: &NodeGroupId) {
+        self.removals.get_or_create(&label(group)).inc();
+    }
+
+    pub(crate) fn removal_failed(&self, group: &NodeGroupId) {
+        self.removal_errors.get_or_create(&label(group)).inc();
+    }
+
+    pub(crate) fn vm_vanished(&self, group: &NodeGroupId) {
+        self.vanished.get_or_create(&label(group)).inc();
+    }
+
+    pub(crate) fn stale_node_removed(&self, group: &NodeGroupId) {
+        self.stale_nodes.get_or_create(&label(group)).inc();
+    }
+
+    pub(crate) fn decrease_clamped(&self, group: &NodeGroupId) {
+        self.clamped_decreases.get_or_create(&label(group)).inc();
+    }
+
+    pub(crate) fn rpc_answered(&self, rpc: &str, code: &'static str) {
+        let rpc = rpc.to_owned();
+        self.rpcs.get_or_create(&RpcLabel { rpc, code }).inc();
+    }
+
+    pub(crate) fn config_reloaded(&self, succeeded: bool) {
+        let result = if succeeded { "ok" } else { "refused" };
+        self.reloads.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Makes every series of a group exist, so that a counter at zero can be told from a missing one.
+    pub(crate) fn announce(&self, group: &NodeGroupId) {
+        for family in [
+            &self.launches,
+            &self.removals,
+            &self.removal_errors,
+            &self.vanished,
+            &self.stale_nodes,
+            &self.clamped_decreases,
+        ] {
+            drop(family.get_or_create(&label(group)));
+        }
+        for code in FailureCode::ALL {
+            drop(self.failures.get_or_create(&reason(group, code)));
+        }
+    }
+
+    /// All metrics in the OpenMetrics text format, with these gauges.
+    ///
+    /// # Errors
+    /// Formatting failed, which no known input causes.
+    pub fn render(&self, groups: &[GroupGauges]) -> Result<String, std::fmt::Error> {
+        // A group that is no longer configured must not go on being shown.
+        for family in [
+            &self.target_size,
+            &self.min_size,
+            &self.max_size,
+            &self.host_up,
+            &self.listed,
+        ] {
+            family.clear();
+        }
+        self.instances.clear();
+        for gauges in groups {
+            self.set_gauges(gauges);
+        }
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+
+    fn set_gauges(&self, gauges: &GroupGauges) {
+        let label = label(&gauges.group);
+        self.target_size.get_or_create(&label).set(gauges.target_size);
+        self.min_size.get_or_create(&label).set(gauges.min_size);
+        self.max_size.get_or_create(&label).set(gauges.max_size);
+        self.host_up.get_or_create(&label).set(gauges.host_up.into());
+        self.listed.get_or_create(&label).set(gauges.listed.into());
+        for (state, count) in &gauges.instances {
+            let nodegroup = gauges.group.to_string();
+            self.instances
+                .get_or_create(&GroupStateLabel { nodegroup, state })
+                .set(*count);
+        }
+    }
+}
+
+fn label(group: &NodeGroupId) -> GroupLabel {
+    GroupLabel {
+        nodegroup: group.to_string(),
+    }
+}
+
+fn reason(group: &NodeGroupId, code: FailureCode) -> GroupReasonLabel {
+    GroupReasonLabel {
+        nodegroup: group.to_string(),
+        reason: code.as_str(),
+    }
+}

@@ -1,0 +1,115 @@
+//! What happened lately, for the log, the metrics and the state API: one place that every event goes through.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use crate::domain::group::Event;
+use crate::domain::ids::NodeGroupId;
+use crate::metrics::Metrics;
+
+/// How many operations are remembered.
+const CAPACITY: usize = 200;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// When, by the wall clock.
+    pub at: SystemTime,
+    /// In which node group.
+    pub group: NodeGroupId,
+    /// What, for a person.
+    pub what: String,
+}
+
+/// The memory of what happened lately. Bounded.
+#[derive(Debug)]
+pub struct Journal {
+    operations: Mutex<VecDeque<Operation>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Journal {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            operations: Mutex::new(VecDeque::new()),
+            metrics,
+        }
+    }
+
+    /// The operations, the latest first.
+    #[must_use]
+    pub fn recent(&self) -> Vec<Operation> {
+        let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        operations.iter().rev().cloned().collect()
+    }
+
+    /// The metrics that events are counted in.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Remembers a line; the caller has logged it.
+    pub(super) fn note(&self, group: &NodeGroupId, what: String) {
+        let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        if operations.len() == CAPACITY {
+            operations.pop_front();
+        }
+        operations.push_back(Operation {
+            at: SystemTime::now(),
+            group: group.clone(),
+            what,
+        });
+    }
+
+    /// Logs, counts and remembers what happened to instances.
+    pub(super) fn record(&self, group: &NodeGroupId, events: &[Event]) {
+        for event in events {
+            self.record_one(group, event);
+        }
+    }
+
+    fn record_one(&self, group: &NodeGroupId, event: &Event) {
+        let counters = &self.metrics;
+        let what = match event {
+            Event::Launched(id, hostname) => {
+                counters.launch_succeeded(group);
+                tracing::info!(%group, instance = %id, vm = %hostname, "VM launched");
+                format!("launched {id} as VM {hostname}")
+            }
+            Event::Adopted(id, hostname) => {
+                tracing::info!(%group, instance = %id, vm = %hostname, "VM taken over");
+                format!("took VM {hostname} over as {id}")
+            }
+            Event::Joined(id) => {
+                tracing::info!(%group, instance = %id, "instance is running");
+                format!("{id} is running")
+            }
+            Event::Failed(id, failure) => {
+                counters.instance_failed(group, failure.code);
+                let code = failure.code.as_str();
+                tracing::warn!(%group, instance = %id, code, reason = failure.message, "instance failed");
+                format!("{id} failed: {code}: {}", failure.message)
+            }
+            Event::Vanished(id) => {
+                counters.vm_vanished(group);
+                tracing::warn!(%group, instance = %id, "VM vanished from its host; the instance is dropped");
+                format!("the VM of {id} vanished")
+            }
+            Event::Removed(id) => {
+                counters.vm_removed(group);
+                tracing::info!(%group, instance = %id, "VM removed");
+                format!("removed {id}")
+            }
+            Event::CameBack(id, hostname) => {
+                tracing::warn!(%group, instance = %id, vm = %hostname, "removed VM is listed again; removing it again");
+                format!("VM {hostname} of {id} came back and is removed again")
+            }
+            Event::Surplus(id, hostname) => {
+                tracing::warn!(%group, instance = %id, vm = %hostname, "second VM of one launch; removing it");
+                format!("VM {hostname} is a second one of {id} and is removed")
+            }
+        };
+        self.note(group, what);
+    }
+}

@@ -1,0 +1,319 @@
+//! The launch job: from a launch id to a VM, or to a failure that the cluster-autoscaler is shown. Exactly one VM, or
+//! none: what may be repeated is repeated, what may have happened is looked for by its tag first.
+
+use std::sync::{Arc, OnceLock};
+
+use super::managed::{Connection, HostStatus, ManagedGroup};
+use super::ports::VmRequest;
+use super::{Shared, removal};
+use crate::bootstrap::{self, Join};
+use crate::domain::failure::{Failure, FailureCode, HostError, HostErrorKind, RequestFate};
+use crate::domain::group::{Event, LaunchOutcome, Phase};
+use crate::domain::ids::{Hostname, InstanceId, LaunchId};
+use crate::domain::moment::Moment;
+use crate::domain::spec::K3sVersion;
+use crate::domain::template::registration_labels;
+use crate::domain::vm::VmTags;
+
+/// How often a POST is sent at most, when its failure is known to have left no VM behind.
+const MAX_POSTS: u32 = 3;
+/// Look-ups in a row that must miss the tag before a POST whose answer was lost counts as not done.
+const LOOK_UPS_BEFORE_REPEAT: u32 = 2;
+
+/// Starts a job for each launch.
+pub(super) fn start(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, launches: Vec<LaunchId>) {
+    for launch in launches {
+        let job = Launch {
+            shared: Arc::clone(shared),
+            managed: Arc::clone(managed),
+            launch,
+            first_missed: OnceLock::new(),
+        };
+        shared.tracker.spawn(job.run());
+    }
+}
+
+/// What the search for a VM by its tag came to.
+enum Search {
+    Found(Hostname),
+    Absent,
+    /// Nobody knows.
+    Unknown,
+}
+
+struct Launch {
+    shared: Arc<Shared>,
+    managed: Arc<ManagedGroup>,
+    launch: LaunchId,
+    /// When this launch first found nobody at home.
+    first_missed: OnceLock<Moment>,
+}
+
+impl Launch {
+    async fn run(self) {
+        let shutdown = self.shared.shutdown.clone();
+        let creates = Arc::clone(&self.managed.connection.load().creates);
+        // Until the POST is under way a stopping server just drops the launch: nothing was asked of the host.
+        let turn = async {
+            self.host_listed().await?;
+            let permit = creates.acquire_owned().await;
+            Ok(permit)
+        };
+        let turn = tokio::select! {
+            () = shutdown.cancelled() => return,
+            turn = turn => turn,
+        };
+        let permit = match turn {
+            Ok(permit) => permit,
+            Err(failure) => return self.fail(failure),
+        };
+        if !self.managed.state().group.begin_launch(&self.launch) {
+            return; // given up while it waited
+        }
+        match self.create().await {
+            Ok(hostname) => self.succeed(hostname),
+            Err(failure) => self.fail(failure),
+        }
+        drop(permit);
+    }
+
+    /// Waits until the host has listed its VMs once: before, nobody knows how many there are already.
+    async fn host_listed(&self) -> Result<(), Failure> {
+        let mut listed = self.managed.listed.subscribe();
+        let patience = self.shared.timings.unreachable;
+        let waited = tokio::time::timeout(patience, listed.wait_for(|listed| *listed)).await;
+        if !matches!(waited, Ok(Ok(_))) {
+            return Err(match &self.managed.state().host {
+                HostStatus::Down { error, .. } => Failure::from(error),
+                _ => Failure::new(FailureCode::HostUnreachable, "the host has not answered yet"),
+            });
+        }
+        drop(waited);
+        self.room_left()
+    }
+
+    /// VMs that were unknown when the launch was accepted count, too.
+    fn room_left(&self) -> Result<(), Failure> {
+        let (_, max) = self.managed.limits();
+        let target = self.managed.state().group.target_size();
+        if target <= max {
+            return Ok(());
+        }
+        Err(Failure::new(
+            FailureCode::OutOfResources,
+            format!("the group has {target} instances already, {max} are allowed"),
+        ))
+    }
+
+    fn succeed(&self, hostname: Hostname) {
+        let id = InstanceId::of_launch(&self.managed.id, &self.launch);
+        let (outcome, is_news) = {
+            let mut state = self.managed.state();
+            let is_news = matches!(state.group.slot(&id).map(|slot| &slot.phase), Some(Phase::Requested));
+            let now = self.shared.clock.now();
+            (
+                state.group.launch_succeeded(&self.launch, hostname.clone(), now),
+                is_news,
+            )
+        };
+        if is_news {
+            self.shared
+                .journal
+                .record(&self.managed.id, &[Event::Launched(id, hostname)]);
+        }
+        if outcome == LaunchOutcome::Unwanted {
+            removal::start_due(&self.shared, &self.managed);
+        }
+        self.managed.wake.notify_one();
+    }
+
+    fn fail(&self, failure: Failure) {
+        let event = self.managed.state().group.launch_failed(&self.launch, failure);
+        self.shared.journal.record(&self.managed.id, event.as_slice());
+        self.managed.wake.notify_one();
+    }
+
+    async fn create(&self) -> Result<Hostname, Failure> {
+        let connection = self.managed.connection.load_full();
+        let request = self.prepare(&connection).await?;
+        let host_group = &connection.config.spec.host_group;
+        let mut posts = 0;
+        loop {
+            posts += 1;
+            let error = match connection.host.create_vm(host_group, &request).await {
+                Ok(hostname) => return Ok(hostname),
+                Err(error) => error,
+            };
+            tracing::debug!(group = %self.managed.id, launch = %self.launch, kind = error.kind.as_str(), fate = ?error.fate, %error, "create failed");
+            match self.after_error(&connection, &error).await {
+                Search::Found(hostname) => return Ok(hostname),
+                Search::Unknown => return Err(Failure::from(&error)),
+                // The host never saw these: not a try.
+                Search::Absent if never_tried(&error) => posts -= 1,
+                Search::Absent => {}
+            }
+            if posts >= MAX_POSTS || !may_repeat(&error) || self.was_given_up() {
+                return Err(Failure::from(&error));
+            }
+        }
+    }
+
+    /// Finds out what an error left behind, and waits as long as it takes before a repetition makes sense.
+    async fn after_error(&self, connection: &Connection, error: &HostError) -> Search {
+        match error.fate {
+            RequestFate::NotDone if never_tried(error) => {
+                if self.is_down_too_long() {
+                    return Search::Unknown;
+                }
+                tokio::time::sleep(self.shared.timings.retry).await;
+                Search::Absent
+            }
+            RequestFate::NotDone => Search::Absent,
+            // The host has finished: one look tells, a second one guards against a listing that lags behind.
+            RequestFate::Unclear if error.kind != HostErrorKind::Nonsense => {
+                self.search(connection, LOOK_UPS_BEFORE_REPEAT).await
+            }
+            // The host said that there is a VM, or may still be making one: it must turn up, and is never asked for
+            // a second time.
+            RequestFate::Unclear | RequestFate::MayStillHappen => match self.search(connection, u32::MAX).await {
+                Search::Absent => Search::Unknown,
+                other => other,
+            },
+        }
+    }
+
+    /// Looks for the VM by its tag until it is found, missed `misses` times in a row, or time is up.
+    async fn search(&self, connection: &Connection, misses: u32) -> Search {
+        let tag = VmTags::launch_tag(&self.launch);
+        let begun = self.shared.clock.now();
+        let mut missed = 0;
+        loop {
+            let answer = connection
+                .host
+                .list_vms(&connection.config.spec.host_group, Some(&tag))
+                .await;
+            let outcome = match answer {
+                Ok(vms) => match removal::of_launch(&vms, &self.launch) {
+                    Some(vm) => return Search::Found(vm.hostname.clone()),
+                    None => {
+                        missed += 1;
+                        Search::Absent
+                    }
+                },
+                Err(_) => {
+                    missed = 0;
+                    Search::Unknown
+                }
+            };
+            let time_is_up = self.shared.clock.now().since(begun) >= self.shared.timings.look_up;
+            if missed >= misses || time_is_up {
+                return outcome;
+            }
+            tokio::time::sleep(self.shared.timings.retry).await;
+        }
+    }
+
+    /// Whether the host has been down, or busy, for so long that another group should get its chance.
+    fn is_down_too_long(&self) -> bool {
+        let now = self.shared.clock.now();
+        // The keeper finds out whether the host is down for everybody.
+        self.managed.wake.notify_one();
+        let own_first = *self.first_missed.get_or_init(|| now);
+        let down_since = match self.managed.state().host {
+            HostStatus::Down { since, .. } => since,
+            HostStatus::Unknown | HostStatus::Up { .. } => own_first,
+        };
+        now.since(down_since.min(own_first)) >= self.shared.timings.unreachable
+    }
+
+    fn was_given_up(&self) -> bool {
+        let id = InstanceId::of_launch(&self.managed.id, &self.launch);
+        !matches!(
+            self.managed.state().group.slot(&id).map(|slot| &slot.phase),
+            Some(Phase::Requested)
+        )
+    }
+
+    /// Everything that the POST needs, and the token's secret on the host.
+    async fn prepare(&self, connection: &Connection) -> Result<VmRequest, Failure> {
+        let settings = self.shared.settings.load_full();
+        let spec = &connection.config.spec;
+        let Some(shape) = self.managed.shape.load_full() else {
+            return Err(Failure::new(
+                FailureCode::LaunchNotPrepared,
+                "the shape of the group's VMs is not known",
+            ));
+        };
+        let token = settings.k3s_token.current();
+        let secret = bootstrap::token_secret_name(&settings.join.k3s_url, &token);
+        self.ensure_secret(connection, &secret, &token).await?;
+
+        let version = match &settings.join.version {
+            K3sVersion::Exact(tag) => Some(tag.clone()),
+            K3sVersion::Server => self.shared.k3s_server_version(),
+        };
+        let join = Join {
+            settings: &settings.join,
+            version: version.as_deref(),
+            token_secret: &secret,
+            group: &spec.id,
+            launch: &self.launch,
+            labels: &registration_labels(spec, &shape),
+            taints: &spec.taints,
+            kubelet_args: &spec.kubelet_args,
+        };
+        let userdata = bootstrap::render(&join)
+            .map_err(|error| Failure::new(FailureCode::LaunchNotPrepared, error.to_string()))?;
+        let tags = VmTags {
+            cluster: settings.cluster.clone(),
+            node_group: spec.id.clone(),
+            launch: self.launch.clone(),
+        };
+        Ok(VmRequest {
+            cpus: spec.cpus,
+            ram_bytes: spec.ram_bytes,
+            gpu_count: spec.gpu_count,
+            userdata,
+            tags: tags.to_tags(),
+            secrets: vec![secret],
+        })
+    }
+
+    async fn ensure_secret(
+        &self,
+        connection: &Connection,
+        name: &str,
+        token: &secrecy::SecretString,
+    ) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let Err(error) = connection.token_secret.ensure(name, token).await else {
+                return Ok(());
+            };
+            let gone_too_long = never_tried(&error) && self.is_down_too_long();
+            let hopeless = !never_tried(&error) && (tries >= MAX_POSTS || !may_repeat(&error));
+            if gone_too_long || hopeless || self.was_given_up() {
+                let mut failure = Failure::from(&error);
+                if failure.code == FailureCode::HostGroupNotFound {
+                    failure.code = FailureCode::HostError; // it was the secrets that were not found
+                }
+                return Err(failure);
+            }
+            tokio::time::sleep(self.shared.timings.retry).await;
+        }
+    }
+}
+
+/// The host never began with the request, and may well take it later.
+fn never_tried(error: &HostError) -> bool {
+    error.fate == RequestFate::NotDone && matches!(error.kind, HostErrorKind::Unreachable | HostErrorKind::Busy)
+}
+
+/// Whether the same request may succeed when it is sent again.
+fn may_repeat(error: &HostError) -> bool {
+    matches!(
+        error.kind,
+        HostErrorKind::Unreachable | HostErrorKind::Busy | HostErrorKind::Broken
+    )
+}

@@ -1,0 +1,197 @@
+//! One node group at run time: its state behind a lock, its host, and what its jobs share.
+//!
+//! The lock is held for moments only, never while anything is awaited. The keeper task is the only one that lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::ports::SlicerHost;
+use super::secret::TokenSecret;
+use crate::config::GroupConfig;
+use crate::domain::failure::HostError;
+use crate::domain::group::Group;
+use crate::domain::ids::{ClusterId, InstanceId, NodeGroupId};
+use crate::domain::moment::Moment;
+use crate::domain::spec::NodeGroupSpec;
+use crate::domain::template::Shape;
+use crate::domain::vm::HostGroup;
+
+/// What a group is configured to be and how its host is reached. Replaced as a whole by a reload.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub(super) config: GroupConfig,
+    pub(super) host: Arc<dyn SlicerHost>,
+    /// Allows `create-concurrency` POSTs at once; shared by all groups of the host.
+    pub(super) creates: Arc<Semaphore>,
+    pub(super) token_secret: Arc<TokenSecret>,
+}
+
+/// Whether a host answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostStatus {
+    /// Not asked yet.
+    Unknown,
+    /// It answered the last listing.
+    Up {
+        /// When.
+        listed_at: Moment,
+    },
+    /// It did not.
+    Down {
+        /// Since when.
+        since: Moment,
+        /// Why.
+        error: HostError,
+    },
+}
+
+/// How often the removal of an instance was tried, and when it may be tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RemovalAttempt {
+    pub(super) count: u32,
+    pub(super) running: bool,
+    pub(super) not_before: Moment,
+}
+
+/// What is behind the lock.
+#[derive(Debug)]
+pub(super) struct GroupState {
+    pub(super) group: Group,
+    pub(super) host_group: Option<HostGroup>,
+    pub(super) host_group_read_at: Option<Moment>,
+    pub(super) host: HostStatus,
+    pub(super) removal_attempts: BTreeMap<InstanceId, RemovalAttempt>,
+    /// The uids of Nodes that are being removed.
+    pub(super) nodes_in_removal: BTreeSet<String>,
+}
+
+/// One node group at run time.
+#[derive(Debug)]
+pub(super) struct ManagedGroup {
+    pub(super) id: NodeGroupId,
+    pub(super) connection: ArcSwap<Connection>,
+    /// Set once the shape of the VMs is known; then the group is listed.
+    pub(super) shape: ArcSwapOption<Shape>,
+    /// No longer configured; it goes on until its last VM is gone.
+    retired: AtomicBool,
+    state: Mutex<GroupState>,
+    /// Asks the keeper to list soon.
+    pub(super) wake: Notify,
+    /// Told after every listing.
+    pub(super) changed: Notify,
+    /// Whether the host ever listed the group's VMs.
+    pub(super) listed: watch::Sender<bool>,
+    /// Ends the keeper: the server stops, or the group is no more.
+    pub(super) ended: CancellationToken,
+}
+
+impl ManagedGroup {
+    pub(super) fn new(connection: Connection, cluster: ClusterId, ended: CancellationToken) -> Self {
+        let id = connection.config.spec.id.clone();
+        let shape = Shape::find(&connection.config.spec, None, None).map(Arc::new);
+        let state = GroupState {
+            group: Group::new(id.clone(), cluster),
+            host_group: None,
+            host_group_read_at: None,
+            host: HostStatus::Unknown,
+            removal_attempts: BTreeMap::new(),
+            nodes_in_removal: BTreeSet::new(),
+        };
+        Self {
+            id,
+            connection: ArcSwap::from_pointee(connection),
+            shape: ArcSwapOption::from(shape),
+            retired: AtomicBool::new(false),
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            changed: Notify::new(),
+            listed: watch::Sender::new(false),
+            ended,
+        }
+    }
+
+    /// The state. A panic of another holder leaves it as it was: every change of it is a single method call.
+    pub(super) fn state(&self) -> MutexGuard<'_, GroupState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes over a new configuration.
+    pub(super) fn reconnect(&self, connection: Connection) {
+        let host_changed = self.connection.load().config.endpoint != connection.config.endpoint;
+        self.retired.store(false, Ordering::Relaxed);
+        self.connection.store(Arc::new(connection));
+        {
+            let mut state = self.state();
+            state.host_group_read_at = None;
+            if host_changed {
+                state.host_group = None;
+            }
+        }
+        self.find_shape();
+        self.wake.notify_one();
+    }
+
+    /// Works the shape out anew from all that is known. A shape once known is never forgotten: a group that vanished
+    /// from the list would crash the cluster-autoscaler.
+    pub(super) fn find_shape(&self) {
+        let connection = self.connection.load();
+        let shape = {
+            let state = self.state();
+            Shape::find(
+                &connection.config.spec,
+                state.host_group.as_ref(),
+                state.group.learned(),
+            )
+        };
+        let Some(shape) = shape else { return };
+        let known = self.shape.load();
+        if known.as_deref() == Some(&shape) {
+            return;
+        }
+        if known.is_none() {
+            tracing::info!(
+                group = %self.id, cpus = shape.cpus, ram_bytes = shape.ram_bytes, arch = %shape.arch,
+                gpus = shape.gpu_count, "node group is ready: the shape of its VMs is known"
+            );
+        }
+        warn_if_too_large(&connection.config.spec, self.state().host_group.as_ref());
+        self.shape.store(Some(Arc::new(shape)));
+    }
+
+    /// The minimum and maximum that the cluster-autoscaler is told. A group that is no longer configured shrinks only.
+    pub(super) fn limits(&self) -> (u32, u32) {
+        if self.is_retired() {
+            return (0, self.state().group.target_size());
+        }
+        let limits = self.connection.load().config.spec.limits;
+        (limits.min, limits.max)
+    }
+}
+
+/// The host would refuse every launch; better to hear of it before pods wait.
+fn warn_if_too_large(spec: &NodeGroupSpec, host_group: Option<&HostGroup>) {
+    let Some(host_group) = host_group else { return };
+    if let (Some(wanted), Some(most)) = (spec.cpus, host_group.cpus)
+        && wanted > most
+    {
+        tracing::warn!(group = %spec.id, wanted, most, "cpus exceeds what the host group allows; launches will be refused");
+    }
+    if let (Some(wanted), Some(most)) = (spec.ram_bytes, host_group.ram_bytes)
+        && wanted > most
+    {
+        tracing::warn!(group = %spec.id, wanted, most, "ram exceeds what the host group allows; launches will be refused");
+    }
+}

@@ -1,0 +1,81 @@
+//! Which Nodes concern which group, worked out once for each change of the Node list.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::ports::{ClusterStatus, NodeSnapshot};
+use crate::domain::group::GroupNodes;
+use crate::domain::ids::{NodeGroupId, NodeName, PROVIDER_ID_PREFIX, parse_provider_id};
+use crate::domain::node::{LABEL_HOST_GROUP, LABEL_HOSTNAME, NodeRecord};
+
+/// Labels of Nodes that no group may ever claim: deleting them would be the end of the cluster.
+const CONTROL_PLANE_LABELS: [&str; 3] = [
+    "node-role.kubernetes.io/control-plane",
+    "node-role.kubernetes.io/master",
+    "node-role.kubernetes.io/etcd",
+];
+
+/// Whether a Node with these labels runs the control plane.
+pub(super) fn is_control_plane<'a>(mut labels: impl Iterator<Item = &'a str>) -> bool {
+    labels.any(|label| CONTROL_PLANE_LABELS.contains(&label))
+}
+
+#[derive(Debug, Default)]
+struct OfGroup {
+    own: Vec<Arc<NodeRecord>>,
+    forked: Vec<Arc<NodeRecord>>,
+}
+
+/// The Node list, sorted by group.
+#[derive(Debug)]
+pub(super) struct NodeIndex {
+    source: Arc<BTreeMap<NodeName, Arc<NodeRecord>>>,
+    /// How far the list can be trusted.
+    pub(super) status: ClusterStatus,
+    groups: HashMap<NodeGroupId, OfGroup>,
+}
+
+impl NodeIndex {
+    pub(super) fn new(snapshot: NodeSnapshot) -> Self {
+        let mut groups: HashMap<NodeGroupId, OfGroup> = HashMap::new();
+        for node in snapshot.nodes.values() {
+            if is_control_plane(node.labels.keys().map(String::as_str)) {
+                continue;
+            }
+            if let Some((group, _)) = parse_provider_id(&node.provider_id) {
+                groups.entry(group).or_default().own.push(Arc::clone(node));
+            } else if let Some(group) = forked_group(node) {
+                groups.entry(group).or_default().forked.push(Arc::clone(node));
+            }
+        }
+        Self {
+            source: snapshot.nodes,
+            status: snapshot.status,
+            groups,
+        }
+    }
+
+    /// Whether it was made from this very snapshot.
+    pub(super) fn is_of(&self, snapshot: &NodeSnapshot) -> bool {
+        self.status == snapshot.status && Arc::ptr_eq(&self.source, &snapshot.nodes)
+    }
+
+    pub(super) fn of_group(&self, group: &NodeGroupId) -> GroupNodes<'_> {
+        let Some(nodes) = self.groups.get(group) else {
+            return GroupNodes::default();
+        };
+        GroupNodes {
+            own: nodes.own.iter().map(Arc::as_ref).collect(),
+            forked: nodes.forked.iter().map(Arc::as_ref).collect(),
+        }
+    }
+}
+
+/// The group of a Node that the fork made: it carries the fork's labels and a provider ID that is not ours.
+fn forked_group(node: &NodeRecord) -> Option<NodeGroupId> {
+    let is_ours = node.provider_id.starts_with(PROVIDER_ID_PREFIX);
+    if is_ours || node.provider_id.is_empty() || !node.labels.contains_key(LABEL_HOSTNAME) {
+        return None;
+    }
+    node.labels.get(LABEL_HOST_GROUP)?.parse().ok()
+}

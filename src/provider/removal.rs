@@ -1,0 +1,152 @@
+//! The removal jobs: VMs first, then Nodes with proof. Each job is one attempt; the keeper starts the next one when it
+//! is due, until listings prove that the VM is gone.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::managed::{ManagedGroup, RemovalAttempt};
+use super::ports::ClusterStatus;
+use crate::domain::failure::{HostError, HostErrorKind};
+use crate::domain::group::{Phase, SlotVm, StaleNode};
+use crate::domain::ids::{Hostname, InstanceId, LaunchId};
+use crate::domain::vm::{Vm, VmTags};
+
+/// Starts an attempt for every instance that is being removed and has a VM, unless one is running or it is too soon.
+pub(super) fn start_due(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>) {
+    for (id, vm) in take_due(shared, managed) {
+        let (shared, managed) = (Arc::clone(shared), Arc::clone(managed));
+        let tracker = shared.tracker.clone();
+        tracker.spawn(async move { attempt(&shared, &managed, &id, &vm).await });
+    }
+}
+
+fn take_due(shared: &Shared, managed: &ManagedGroup) -> Vec<(InstanceId, SlotVm)> {
+    let now = shared.clock.now();
+    let mut guard = managed.state();
+    let state = &mut *guard;
+    let deleting: Vec<(InstanceId, SlotVm)> = state
+        .group
+        .slots()
+        .filter_map(|(id, slot)| match &slot.phase {
+            Phase::Deleting { vm: Some(vm), .. } => Some((id.clone(), vm.clone())),
+            _ => None,
+        })
+        .collect();
+    let group = &state.group;
+    state
+        .removal_attempts
+        .retain(|id, attempt| attempt.running || group.slot(id).is_some());
+    let mut due = deleting;
+    due.retain(|(id, _)| {
+        let attempt = state.removal_attempts.entry(id.clone()).or_insert(RemovalAttempt {
+            count: 0,
+            running: false,
+            not_before: now,
+        });
+        let is_due = !attempt.running && now >= attempt.not_before;
+        if is_due {
+            attempt.running = true;
+            attempt.count = attempt.count.saturating_add(1);
+        }
+        is_due
+    });
+    due
+}
+
+async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &SlotVm) {
+    let outcome = delete(managed, id, vm).await;
+    if let Err(error) = &outcome {
+        shared.journal.metrics().removal_failed(&managed.id);
+        tracing::warn!(group = %managed.id, instance = %id, vm = %vm.hostname, %error, "VM could not be removed; trying again");
+        shared
+            .journal
+            .note(&managed.id, format!("{id} could not be removed: {error}"));
+    }
+    let now = shared.clock.now();
+    if let Some(attempt) = managed.state().removal_attempts.get_mut(id) {
+        let timings = &shared.timings;
+        let pause = timings.delete_retry * 2_u32.saturating_pow(attempt.count.min(10));
+        attempt.running = false;
+        attempt.not_before = now.plus(pause.min(timings.delete_retry_max));
+    }
+    managed.wake.notify_one();
+}
+
+/// Deletes the VM of an instance, after one more look that it still is the VM of this instance: Slicer gives
+/// hostnames again, and deletes by hostname.
+async fn delete(managed: &ManagedGroup, id: &InstanceId, vm: &SlotVm) -> Result<(), HostError> {
+    let connection = managed.connection.load_full();
+    let host_group = &connection.config.spec.host_group;
+    let found = match id.launch_of(&managed.id) {
+        Some(launch) => {
+            let tag = VmTags::launch_tag(&launch);
+            let vms = connection.host.list_vms(host_group, Some(&tag)).await?;
+            of_launch(&vms, &launch).map(|vm| vm.hostname.clone())
+        }
+        None => {
+            let vms = connection.host.list_vms(host_group, None).await?;
+            let same = |other: &&Vm| {
+                other.hostname == vm.hostname
+                    && other.created_at == vm.created_at
+                    && !VmTags::any_of_this_project(&other.tags)
+            };
+            vms.iter().find(same).map(|vm| vm.hostname.clone())
+        }
+    };
+    let Some(hostname) = found else { return Ok(()) };
+    tracing::debug!(group = %managed.id, instance = %id, vm = %hostname, "deleting VM");
+    match connection.host.delete_vm(host_group, &hostname).await {
+        Err(error) if error.kind == HostErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The VM of a launch in a listing; hosts that know no tag filter list all.
+pub(super) fn of_launch<'a>(vms: &'a [Vm], launch: &LaunchId) -> Option<&'a Vm> {
+    vms.iter()
+        .find(|vm| VmTags::read(&vm.tags).is_some_and(|tags| tags.launch == *launch))
+}
+
+/// Deletes second VMs of a launch. Listings name them until they are gone, so a failure is only logged.
+pub(super) fn remove_surplus(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, surplus: Vec<Hostname>) {
+    if surplus.is_empty() {
+        return;
+    }
+    let managed = Arc::clone(managed);
+    shared.tracker.spawn(async move {
+        let connection = managed.connection.load_full();
+        let host_group = &connection.config.spec.host_group;
+        for hostname in surplus {
+            if let Err(error) = connection.host.delete_vm(host_group, &hostname).await {
+                tracing::warn!(group = %managed.id, vm = %hostname, %error, "surplus VM could not be removed");
+            }
+        }
+    });
+}
+
+/// Removes Nodes whose VM is proved gone.
+pub(super) fn remove_stale_nodes(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, stale: Vec<StaleNode>) {
+    if shared.cluster.nodes().status == ClusterStatus::Absent {
+        return;
+    }
+    for node in stale {
+        if !managed.state().nodes_in_removal.insert(node.uid.clone()) {
+            continue;
+        }
+        let (shared, managed) = (Arc::clone(shared), Arc::clone(managed));
+        let tracker = shared.tracker.clone();
+        tracker.spawn(async move {
+            match shared.cluster.remove_node(&node.name, &node.uid).await {
+                Ok(()) => {
+                    shared.journal.metrics().stale_node_removed(&managed.id);
+                    tracing::info!(group = %managed.id, node = %node.name, "Node removed: its VM is gone");
+                    shared.journal.note(&managed.id, format!("removed Node {}: its VM is gone", node.name));
+                }
+                Err(error) => {
+                    tracing::warn!(group = %managed.id, node = %node.name, %error, "Node could not be removed; trying again");
+                }
+            }
+            managed.state().nodes_in_removal.remove(&node.uid);
+        });
+    }
+}
