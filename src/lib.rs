@@ -7,7 +7,11 @@
 //!                              slicer ──┴── kubernetes
 //! ```
 
+#[cfg(any())]
+pub mod admin;
 pub mod bootstrap;
+#[cfg(any())]
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod grpc;
@@ -15,5 +19,7 @@ pub mod kubernetes;
 pub mod metrics;
 pub mod provider;
 pub mod secret;
+#[cfg(any())]
+pub mod server;
 pub mod simulator;
 pub mod slicer;

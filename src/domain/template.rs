@@ -111,10 +111,10 @@ impl Learned {
         parse_bytes(self.capacity.get("memory")?).ok()
     }
 
-    /// The RAM of the VM, a little more than its guest sees; rounded up to whole 256 MiB, as VMs are sized.
+    /// The RAM of the VM, about 4 % more than its guest sees; rounded up to whole 256 MiB, as VMs are sized.
     fn nominal_ram_bytes(&self, spec: &NodeGroupSpec) -> Option<u64> {
         let seen = self.memory()?;
-        let reserve = spec.memory_reserve.unwrap_or(0);
+        let reserve = spec.memory_reserve.unwrap_or(seen / 24);
         Some((seen + reserve).next_multiple_of(256 * MIB))
     }
 

@@ -1,0 +1,66 @@
+//! The command line: flags, logging, signals and exit codes, one file for each command.
+
+mod args;
+mod check;
+mod demo;
+mod logging;
+mod serve;
+mod simulate;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+
+/// The program ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The command line or the configuration is wrong: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Everything else: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Failed(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs the program: 0 stopped, 2 bad usage or configuration, 1 anything else.
+#[must_use]
+pub fn run() -> ExitCode {
+    // First of all: reqwest panics if it is the first to need a provider, and there must be one only. It fails only if
+    // one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let args = Args::parse(); // exits with 2 on bad usage
+    logging::start(&args.logging, matches!(args.command, Command::Demo(_)));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("slicer-cloud-provider: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match args.command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Simulate(args) => simulate::run(args).await,
+        }
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("slicer-cloud-provider: {error}");
+            error.exit_code()
+        }
+    }
+}

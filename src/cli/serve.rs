@@ -1,0 +1,107 @@
+//! `serve`: the server, until a signal stops it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::CliError;
+use super::args::{KubernetesArgs, ServeArgs};
+use crate::config;
+use crate::kubernetes::{KubeconfigSource, KubernetesCluster, NoCluster};
+use crate::provider::Timings;
+use crate::provider::ports::Cluster;
+use crate::server::{Options, Server};
+
+pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
+    let tls = args.tls.files().map_err(CliError::Usage)?;
+    if tls.is_none() && !args.listen.is_local() && !args.allow_insecure {
+        return Err(CliError::Usage(format!(
+            "refusing to listen on {} without mTLS: whoever can connect could create and delete machines. Give \
+             --tls-cert, --tls-key and --tls-client-ca, or listen on loopback, or insist with --allow-insecure",
+            args.listen
+        )));
+    }
+    let path = args.config.cloud_config;
+    let config = config::load(&path).map_err(|error| CliError::Usage(error.to_string()))?;
+    let options = Options {
+        listen: args.listen,
+        admin_listen: args.admin_listen,
+        tls,
+        timings: Timings::default(),
+    };
+    let mut signals = Signals::listen()?;
+    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let cluster = connect(args.kubernetes, &tracker, &shutdown)?;
+    let mut server = Server::start(&config, &options, cluster, tracker, shutdown)
+        .await
+        .map_err(|error| CliError::Failed(error.to_string()))?;
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Told::Stop => break,
+                Told::Reload => server.reload(config::load(&path)),
+            },
+            () = server.ended() => return Err(CliError::Failed("a listener ended unexpectedly".to_owned())),
+        }
+    }
+    server.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cluster as the flags say.
+pub(super) fn connect(
+    args: KubernetesArgs,
+    tracker: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<Arc<dyn Cluster>, CliError> {
+    if args.without_kubernetes {
+        tracing::warn!(
+            "without Kubernetes: Nodes of removed VMs stay, VMs that never join are noticed only by the \
+             cluster-autoscaler, and agents install from the K3s channel unless k3s-version is set"
+        );
+        return Ok(Arc::new(NoCluster));
+    }
+    let source = args.kubeconfig.map_or(KubeconfigSource::Inferred, KubeconfigSource::Path);
+    let cluster = KubernetesCluster::start(source, tracker, shutdown.clone()).map_err(|error| {
+        CliError::Usage(format!("{error}\nGive --kubeconfig, or --without-kubernetes to do without the API"))
+    })?;
+    Ok(Arc::new(cluster))
+}
+
+/// What a signal tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// The signals that the server obeys.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! The rules of a group, one story each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+use crate::domain::moment::UnixSeconds;
+use crate::domain::node::{LABEL_HOSTNAME, Resources};
+use crate::domain::vm::{Vm, VmStatus, VmTags};
+
+const PATIENCE: Patience = Patience {
+    join: Duration::from_secs(600),
+    join_after_userdata: Duration::from_secs(120),
+    vanish: Duration::from_secs(3),
+};
+
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
+}
+
+/// A group with its host's VMs and its cluster's Nodes.
+struct Scene {
+    group: Group,
+    vms: Vec<Vm>,
+    nodes: Vec<NodeRecord>,
+    now: u64,
+    entropy: u64,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            group: Group::new("agents".parse().unwrap(), "home".parse().unwrap()),
+            vms: Vec::new(),
+            nodes: Vec::new(),
+            now: 100,
+            entropy: 0,
+        }
+    }
+
+    fn launch(&mut self, count: i32) -> Vec<LaunchId> {
+        let entropy = &mut self.entropy;
+        let draw = || {
+            *entropy += 1;
+            *entropy
+        };
+        self.group.request_launches(count, 8, at(self.now), draw).unwrap()
+    }
+
+    fn id(launch: &LaunchId) -> InstanceId {
+        InstanceId::of_launch(&"agents".parse().unwrap(), launch)
+    }
+
+    fn boot(&mut self, launch: &LaunchId, hostname: &str) {
+        let tags = VmTags {
+            cluster: "home".parse().unwrap(),
+            node_group: "agents".parse().unwrap(),
+            launch: launch.clone(),
+        };
+        self.vms.push(vm(hostname, tags.to_tags()));
+    }
+
+    /// Launches one VM all the way.
+    fn running(&mut self, hostname: &str) -> InstanceId {
+        let launch = self.launch(1).remove(0);
+        assert!(self.group.begin_launch(&launch));
+        self.boot(&launch, hostname);
+        self.group.launch_succeeded(&launch, hostname.into(), at(self.now));
+        let id = Self::id(&launch);
+        self.nodes.push(node(&format!("{hostname}-{launch}"), id.as_str(), hostname));
+        self.list();
+        assert_eq!(self.phase(&id), "running");
+        id
+    }
+
+    fn list(&mut self) -> Observed {
+        let number = self.group.begin_listing();
+        self.answer(number)
+    }
+
+    fn answer(&mut self, number: u64) -> Observed {
+        let nodes = self.nodes.clone();
+        let of_group = sorted(&nodes);
+        let observed = self.group.apply_listing(number, &self.vms, &of_group, PATIENCE, at(self.now));
+        self.group.apply_nodes(&of_group, at(self.now));
+        observed
+    }
+
+    fn delete(&mut self, id: &InstanceId) -> Vec<InstanceId> {
+        self.group.delete(&BTreeSet::from([id.clone()]), at(self.now))
+    }
+
+    fn phase(&self, id: &InstanceId) -> &'static str {
+        self.group.slot(id).map_or("gone", |slot| slot.phase.as_str())
+    }
+}
+
+fn vm(hostname: &str, tags: Vec<String>) -> Vm {
+    Vm {
+        hostname: hostname.into(),
+        tags,
+        cpus: None,
+        ram_bytes: None,
+        created_at: Some(UnixSeconds(1000)),
+        status: VmStatus::Running,
+    }
+}
+
+fn node(name: &str, provider_id: &str, hostname: &str) -> NodeRecord {
+    NodeRecord {
+        name: name.into(),
+        uid: format!("uid of {name}"),
+        provider_id: provider_id.to_owned(),
+        labels: BTreeMap::from([(LABEL_HOSTNAME.to_owned(), hostname.to_owned())]),
+        capacity: Resources::new(),
+        allocatable: Resources::new(),
+        ready: true,
+        created_at: Some(UnixSeconds(1030)),
+    }
+}
+
+fn sorted(nodes: &[NodeRecord]) -> GroupNodes<'_> {
+    let (own, forked) = nodes.iter().partition(|node| node.provider_id.starts_with("slicer://"));
+    GroupNodes { own, forked }
+}
+
+#[test]
+fn an_increase_raises_the_target_and_lists_creating_instances_at_once() {
+    let mut scene = Scene::new();
+    scene.launch(3);
+    assert_eq!(scene.group.target_size(), 3);
+    assert!(scene.group.instances().iter().all(|instance| instance.state == InstanceState::Creating));
+}
+
+#[test]
+fn an_increase_beyond_the_maximum_or_of_nothing_changes_nothing() {
+    let mut scene = Scene::new();
+    scene.launch(7);
+    for delta in [0, -1, i32::MIN, 2, i32::MAX] {
+        assert!(scene.group.request_launches(delta, 8, at(1), || 7).is_err(), "{delta}");
+    }
+    assert_eq!(scene.group.target_size(), 7);
+}
+
+#[test]
+fn a_launch_id_that_is_drawn_twice_is_drawn_again() {
+    let mut scene = Scene::new();
+    let mut numbers = [5, 5, 5, 6].into_iter();
+    let launches = scene.group.request_launches(2, 8, at(1), || numbers.next().unwrap()).unwrap();
+    assert_ne!(launches[0], launches[1]);
+    scene.delete(&Scene::id(&launches[0]));
+    let mut numbers = [5, 7].into_iter();
+    let again = scene.group.request_launches(1, 8, at(1), || numbers.next().unwrap()).unwrap();
+    assert_ne!(again[0], launches[0], "the id of a removed launch is not used again");
+}
+
+#[test]
+fn a_failed_launch_stays_listed_and_counted_until_it_is_deleted() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    scene.group.begin_launch(&launch);
+    let failure = Failure::new(FailureCode::OutOfResources, "no room");
+    scene.group.launch_failed(&launch, failure.clone());
+    scene.list();
+    scene.list();
+    assert_eq!(scene.group.target_size(), 1);
+    let instance = scene.group.instances().remove(0);
+    assert_eq!((instance.state, instance.failure), (InstanceState::Creating, Some(failure)));
+    scene.delete(&instance.id);
+    assert_eq!(scene.phase(&instance.id), "gone");
+}
+
+#[test]
+fn a_launch_that_was_given_up_in_its_queue_is_never_sent() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    assert_eq!(scene.group.decrease(5, at(1)), 1);
+    assert_eq!(scene.group.target_size(), 0);
+    assert!(!scene.group.begin_launch(&launch));
+}
+
+#[test]
+fn a_decrease_gives_failed_then_queued_then_requested_launches_up_and_never_a_vm() {
+    let mut scene = Scene::new();
+    let running = scene.running("agents-1");
+    let launches = scene.launch(3);
+    scene.group.begin_launch(&launches[0]);
+    scene.group.begin_launch(&launches[1]);
+    scene.group.launch_failed(&launches[1], Failure::new(FailureCode::HostError, ""));
+    let phases = |scene: &Scene| launches.iter().map(|l| scene.phase(&Scene::id(l))).collect::<Vec<_>>();
+    assert_eq!(scene.group.decrease(1, at(1)), 1);
+    assert_eq!(phases(&scene), ["requested", "gone", "queued"]);
+    assert_eq!(scene.group.decrease(1, at(1)), 1);
+    assert_eq!(phases(&scene), ["requested", "gone", "gone"]);
+    assert_eq!(scene.group.decrease(9, at(1)), 1);
+    assert_eq!(phases(&scene), ["deleting", "gone", "gone"]);
+    assert_eq!((scene.group.target_size(), scene.phase(&running)), (1, "running"));
+}
+
+#[test]
+fn a_vm_that_comes_of_a_launch_given_up_meanwhile_is_removed() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    scene.group.begin_launch(&launch);
+    scene.group.decrease(1, at(1));
+    scene.list();
+    scene.list();
+    assert_eq!(scene.phase(&Scene::id(&launch)), "deleting", "its request is still under way");
+    assert_eq!(scene.group.launch_succeeded(&launch, "agents-1".into(), at(2)), LaunchOutcome::Unwanted);
+    assert_eq!(scene.group.slot(&Scene::id(&launch)).unwrap().phase.vm().unwrap().hostname.as_str(), "agents-1");
+}
+
+#[test]
+fn a_removed_instance_is_listed_as_deleting_until_two_listings_miss_its_vm() {
+    let mut scene = Scene::new();
+    let id = scene.running("agents-1");
+    assert_eq!(scene.delete(&id), [id.clone()]);
+    assert_eq!(scene.group.target_size(), 0);
+    scene.list();
+    assert_eq!(scene.phase(&id), "deleting");
+    scene.vms.clear();
+    assert_eq!(scene.list().stale_nodes, []);
+    let observed = scene.list();
+    assert_eq!(observed.events, [Event::Removed(id.clone())]);
+    assert_eq!(observed.stale_nodes.len(), 1);
+    assert_eq!(scene.phase(&id), "gone");
+}
+
+#[test]
+fn deleting_twice_lowers_the_target_once() {
+    let mut scene = Scene::new();
+    let (first, _second) = (scene.running("agents-1"), scene.running("agents-2"));
+    scene.delete(&first);
+    assert_eq!(scene.delete(&first), []);
+    assert_eq!(scene.group.target_size(), 1);
+    scene.vms.remove(0);
+    scene.list();
+    scene.list();
+    scene.delete(&first);
+    assert_eq!(scene.group.target_size(), 1, "also after it is gone");
+}
+
+#[test]
+fn a_deletion_of_something_unknown_is_settled_by_listings() {
+    let mut scene = Scene::new();
+    let unknown: LaunchId = "zzzzzzzz".parse().unwrap();
+    scene.delete(&Scene::id(&unknown));
+    scene.boot(&unknown, "agents-9");
+    scene.list();
+    let slot = scene.group.slot(&Scene::id(&unknown)).unwrap();
+    assert!(matches!(&slot.phase, Phase::Deleting { vm: Some(_), .. }), "the host had it: {slot:?}");
+    scene.vms.clear();
+    scene.list();
+    scene.list();
+    assert_eq!(scene.phase(&Scene::id(&unknown)), "gone");
+}
+
+#[test]
+fn a_vm_that_turns_up_after_its_removal_is_removed_again() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    scene.group.begin_launch(&launch);
+    scene.group.launch_failed(&launch, Failure::new(FailureCode::HostUnreachable, "time-out"));
+    scene.delete(&Scene::id(&launch));
+    scene.boot(&launch, "agents-1");
+    assert_eq!(scene.list().events, [Event::CameBack(Scene::id(&launch), "agents-1".into())]);
+    assert_eq!((scene.phase(&Scene::id(&launch)), scene.group.target_size()), ("deleting", 0));
+}
+
+#[test]
+fn a_listing_asked_for_before_a_vm_was_created_proves_nothing_about_it() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    scene.group.begin_launch(&launch);
+    let old = scene.group.begin_listing();
+    scene.group.launch_succeeded(&launch, "agents-1".into(), at(1));
+    scene.answer(old);
+    scene.now += 60;
+    scene.list();
+    assert_eq!(scene.phase(&Scene::id(&launch)), "booting", "one listing counts, not two");
+}
+
+#[test]
+fn a_vm_that_vanishes_takes_two_listings_in_a_row_and_some_time() {
+    let mut scene = Scene::new();
+    let id = scene.running("agents-1");
+    scene.vms.clear();
+    scene.list();
+    scene.list();
+    assert_eq!(scene.phase(&id), "running", "two listings in the same second are not enough");
+    scene.group.listing_failed();
+    scene.now += 60;
+    scene.list();
+    assert_eq!(scene.phase(&id), "running", "a failed listing starts the count anew");
+    scene.now += 5;
+    let observed = scene.list();
+    assert_eq!(observed.events, [Event::Vanished(id.clone())]);
+    assert_eq!(observed.stale_nodes.len(), 1);
+    assert_eq!(scene.group.target_size(), 0);
+}
+
+#[test]
+fn a_vm_that_vanishes_while_booting_becomes_a_failure_without_vm() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    scene.group.begin_launch(&launch);
+    scene.group.launch_succeeded(&launch, "agents-1".into(), at(1));
+    scene.list();
+    scene.now += 5;
+    scene.list();
+    let instance = scene.group.instances().remove(0);
+    assert_eq!(instance.failure.unwrap().code, FailureCode::VmVanished);
+    assert_eq!(scene.group.target_size(), 1);
+}
+
+#[test]
+fn a_node_that_registers_clears_an_error() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    let id = Scene::id(&launch);
+    scene.group.begin_launch(&launch);
+    scene.boot(&launch, "agents-1");
+    scene.list();
+    scene.group.apply_userdata(&id, UserdataState::Exited(14), "agent not active", true, at(1));
+    assert_eq!(scene.phase(&id), "failed");
+    scene.nodes.push(node("agents-1-x", id.as_str(), "agents-1"));
+    scene.list();
+    assert_eq!((scene.phase(&id), scene.group.instances()[0].failure.is_none()), ("running", true));
+}
+
+#[test]
+fn a_vm_that_never_joins_fails_in_time_unless_it_was_halted_on_purpose() {
+    let mut scene = Scene::new();
+    let launches = scene.launch(2);
+    for (launch, hostname) in launches.iter().zip(["agents-1", "agents-2"]) {
+        scene.group.begin_launch(launch);
+        scene.boot(launch, hostname);
+    }
+    scene.vms[1].status = VmStatus::Halted;
+    scene.list();
+    assert_eq!(scene.group.fail_overdue_joins(PATIENCE, at(700)), []);
+    scene.group.fail_overdue_joins(PATIENCE, at(701));
+    assert_eq!(scene.phase(&Scene::id(&launches[0])), "failed");
+    assert_eq!(scene.phase(&Scene::id(&launches[1])), "booting");
+}
+
+#[test]
+fn userdata_that_succeeded_without_a_node_fails_sooner() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    let id = Scene::id(&launch);
+    scene.boot(&launch, "agents-1");
+    scene.list();
+    scene.group.apply_userdata(&id, UserdataState::Exited(0), "", true, at(110));
+    assert_eq!(scene.phase(&id), "booting");
+    scene.group.fail_overdue_joins(PATIENCE, at(231));
+    assert_eq!(scene.phase(&id), "failed");
+}
+
+#[test]
+fn without_kubernetes_userdata_that_succeeded_makes_an_instance_running() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    scene.boot(&launch, "agents-1");
+    scene.list();
+    let id = Scene::id(&launch);
+    scene.group.apply_userdata(&id, UserdataState::Exited(0), "", false, at(110));
+    assert_eq!(scene.phase(&id), "running");
+}
+
+#[test]
+fn vms_of_this_group_are_taken_over_after_a_restart_and_others_are_not() {
+    let mut scene = Scene::new();
+    let (ours, theirs): (LaunchId, LaunchId) = ("aaaaaaaa".parse().unwrap(), "bbbbbbbb".parse().unwrap());
+    scene.boot(&ours, "agents-1");
+    for (cluster, node_group) in [("office", "agents"), ("home", "others")] {
+        let tags = VmTags {
+            cluster: cluster.parse().unwrap(),
+            node_group: node_group.parse().unwrap(),
+            launch: theirs.clone(),
+        };
+        scene.vms.push(vm("agents-2", tags.to_tags()));
+    }
+    scene.vms.push(vm("agents-3", Vec::new()));
+    scene.list();
+    assert_eq!(scene.group.instances().len(), 1);
+    assert_eq!(scene.phase(&Scene::id(&ours)), "booting");
+}
+
+#[test]
+fn before_the_first_listing_nodes_stand_for_instances() {
+    let mut scene = Scene::new();
+    let id = Scene::id(&"aaaaaaaa".parse().unwrap());
+    let nodes = [node("agents-1-aaaaaaaa", id.as_str(), "agents-1")];
+    scene.group.apply_nodes(&sorted(&nodes), at(1));
+    assert_eq!((scene.group.target_size(), scene.phase(&id)), (1, "running"));
+}
+
+#[test]
+fn a_stale_node_without_instance_needs_its_own_two_listings() {
+    let mut scene = Scene::new();
+    scene.list();
+    scene.nodes.push(node("agents-1-aaaaaaaa", "slicer://agents/aaaaaaaa", "agents-1"));
+    assert_eq!(scene.list().stale_nodes, []);
+    scene.now += 5;
+    assert_eq!(scene.list().stale_nodes.len(), 1);
+    assert_eq!(scene.list().stale_nodes.len(), 1, "named again until it is gone");
+}
+
+#[test]
+fn the_forks_vm_is_adopted_through_its_node_and_keeps_its_id() {
+    let mut scene = Scene::new();
+    scene.vms.push(vm("agents-1", Vec::new()));
+    scene.nodes.push(node("agents-1-99aa88bb", "k3s://agents-1-99aa88bb", "agents-1"));
+    scene.list();
+    let id = InstanceId::adopted("k3s://agents-1-99aa88bb");
+    assert_eq!(scene.phase(&id), "running");
+    scene.nodes.clear();
+    scene.delete(&id);
+    scene.list();
+    scene.list();
+    assert_eq!(scene.phase(&id), "deleting", "its VM is known without its Node, too");
+}
+
+#[test]
+fn a_node_of_the_fork_that_is_older_than_the_vm_of_that_name_adopts_nothing() {
+    let mut scene = Scene::new();
+    let mut newer = vm("agents-1", Vec::new());
+    newer.created_at = Some(UnixSeconds(5000));
+    scene.vms.push(newer);
+    scene.nodes.push(node("agents-1-99aa88bb", "k3s://agents-1-99aa88bb", "agents-1"));
+    scene.list();
+    scene.now += 60;
+    assert_eq!(scene.list().stale_nodes, [], "it still reports ready: labels alone are no proof");
+    assert_eq!(scene.group.instances(), []);
+    scene.nodes[0].ready = false;
+    assert_eq!(scene.list().stale_nodes.len(), 1);
+}
+
+#[test]
+fn a_second_vm_of_a_launch_is_surplus_and_the_known_one_stays() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    scene.group.begin_launch(&launch);
+    scene.group.launch_succeeded(&launch, "agents-2".into(), at(1));
+    scene.boot(&launch, "agents-1");
+    scene.boot(&launch, "agents-2");
+    assert_eq!(scene.list().surplus, ["agents-1".into()]);
+    assert_eq!(scene.group.target_size(), 1);
+}
+
+#[test]
+fn the_memory_of_removals_is_bounded() {
+    let mut scene = Scene::new();
+    for _ in 0..MAX_REMEMBERED_REMOVALS + 10 {
+        let launch = scene.launch(1).remove(0);
+        scene.delete(&Scene::id(&launch));
+    }
+    assert_eq!(scene.group.removals.len(), MAX_REMEMBERED_REMOVALS);
+}

@@ -1,0 +1,273 @@
+//! The running server: puts the parts together, listens, and stops gracefully. Decides nothing about groups.
+
+mod incoming;
+mod listen;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::Router;
+
+pub use listen::{InvalidListen, Listen};
+pub use tls::{TlsError, TlsFiles};
+
+use crate::admin;
+use crate::config::{Config, GlobalConfig, GroupConfig};
+use crate::grpc::pb::cloud_provider_server::CloudProviderServer;
+use crate::grpc::{self, ObserveLayer, pb};
+use crate::metrics::Metrics;
+use crate::provider::ports::{Cluster, SlicerHost};
+use crate::provider::{Connect, Parts, Provider, Timings};
+use crate::slicer;
+use listen::Bound;
+use tls::TlsAcceptors;
+
+/// How long calls and jobs in flight may take to end once the server is told to stop. Kubernetes kills after 30 s.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Calls at once on one connection; what is beyond waits. The cluster-autoscaler makes a dozen at most.
+const CALLS_PER_CONNECTION: usize = 256;
+/// How often readiness is looked at until it is reached.
+const READINESS_POLL: Duration = Duration::from_millis(100);
+
+/// How the server is to listen.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the cluster-autoscaler connects.
+    pub listen: Listen,
+    /// Where probes, Prometheus and people look.
+    pub admin_listen: SocketAddr,
+    /// mTLS; without it, `listen` is loopback or a unix socket, or the user insists.
+    pub tls: Option<TlsFiles>,
+    /// How long the provider's jobs wait.
+    pub timings: Timings,
+}
+
+/// The server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A client for a host cannot be built.
+    #[error("{0}")]
+    Provider(String),
+    /// The reflection service cannot be built, which no known input causes.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    provider: Arc<Provider>,
+    metrics: Arc<Metrics>,
+    tls: Option<Arc<TlsAcceptors>>,
+    grpc_address: String,
+    admin_address: SocketAddr,
+    grpc: JoinHandle<()>,
+    admin: JoinHandle<()>,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Starts listening and starts the provider's jobs. The jobs that `cluster` needs are to run on `tracker` until
+    /// `shutdown`.
+    ///
+    /// # Errors
+    /// An address is taken, a certificate is unusable, or a host's client cannot be built.
+    pub async fn start(
+        config: &Config,
+        options: &Options,
+        cluster: Arc<dyn Cluster>,
+        tracker: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let tls = options.tls.clone().map(TlsAcceptors::load).transpose()?.map(Arc::new);
+        let bound = Bound::bind(&options.listen).await?;
+        let admin_listener = listen_admin(options.admin_listen).await?;
+        let admin_address = admin_listener.local_addr().unwrap_or(options.admin_listen);
+        let grpc_address = bound.address();
+
+        let metrics = Arc::new(Metrics::new());
+        let parts = Parts {
+            connect: slicer_connect(),
+            cluster,
+            metrics: Arc::clone(&metrics),
+            timings: options.timings,
+            tracker: tracker.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let provider = Provider::start(config, parts).map_err(StartError::Provider)?;
+        let router = router(&provider, &metrics, &tracker, &shutdown)?;
+        let incoming = incoming::accept(bound, tls.clone(), &tracker, shutdown.clone());
+        let stop = shutdown.clone();
+        let grpc = tokio::spawn(async move {
+            let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the gRPC server ended");
+            }
+        });
+        let admin = tokio::spawn(admin::serve(
+            admin_listener,
+            Arc::clone(&provider),
+            Arc::clone(&metrics),
+            shutdown.clone(),
+        ));
+        tracing::info!(address = grpc_address, mtls = tls.is_some(), admin = %admin_address, "serving");
+        Ok(Self {
+            provider,
+            metrics,
+            tls,
+            grpc_address,
+            admin_address,
+            grpc,
+            admin,
+            tracker,
+            shutdown,
+        })
+    }
+
+    /// Where the gRPC service listens: `host:port`, or `unix://path`.
+    #[must_use]
+    pub fn grpc_address(&self) -> &str {
+        &self.grpc_address
+    }
+
+    /// Where the admin endpoints listen.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The provider behind the service.
+    #[must_use]
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.provider
+    }
+
+    /// Takes over a configuration that was read again, and certificates that may have changed. What cannot be used
+    /// is refused with a line of log, and everything goes on as it was.
+    pub fn reload<E: std::fmt::Display>(&self, config: Result<Config, E>) {
+        let outcome = config
+            .map_err(|error| error.to_string())
+            .and_then(|config| self.provider.reconfigure(&config));
+        self.metrics.config_reloaded(outcome.is_ok());
+        match outcome {
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(error) => tracing::error!(error, "the new configuration is refused; the old one stays"),
+        }
+        if let Some(tls) = &self.tls {
+            match tls.reload() {
+                Ok(()) => tracing::info!("certificates reloaded"),
+                Err(error) => tracing::error!(%error, "the new certificates are refused; the old ones stay"),
+            }
+        }
+    }
+
+    /// Returns when a listener ends, which it should not before [`Self::stop`].
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            _ = &mut self.grpc => {}
+            _ = &mut self.admin => {}
+        }
+    }
+
+    /// Stops gracefully: no new calls, those in flight end, jobs end or are left to be found again by their tags.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.shutdown.cancel();
+        self.tracker.close();
+        let ended = async {
+            let _ = self.grpc.await;
+            self.tracker.wait().await;
+            let _ = self.admin.await;
+        };
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
+            tracing::warn!("calls or jobs were still running after {} s", DRAIN.as_secs());
+        }
+    }
+}
+
+fn router(
+    provider: &Arc<Provider>,
+    metrics: &Arc<Metrics>,
+    tracker: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<Router<impl Clone>, StartError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    tracker.spawn(report_health(reporter, Arc::clone(provider), shutdown.clone()));
+    let service = CloudProviderServer::new(grpc::Service::new(Arc::clone(provider)));
+    Ok(tonic::transport::Server::builder()
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .layer(ObserveLayer::new(Arc::clone(metrics)))
+        .layer(grpc::catch_panic())
+        .add_service(service)
+        .add_service(health)
+        .add_service(reflection))
+}
+
+type CloudProvider = CloudProviderServer<grpc::Service>;
+
+/// gRPC health: NOT_SERVING until every host was tried once, and again when the server stops.
+async fn report_health(
+    reporter: tonic_health::server::HealthReporter,
+    provider: Arc<Provider>,
+    shutdown: CancellationToken,
+) {
+    let everything = "";
+    reporter.set_not_serving::<CloudProvider>().await;
+    reporter.set_service_status(everything, tonic_health::ServingStatus::NotServing).await;
+    while !provider.every_host_was_tried() {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(READINESS_POLL) => {}
+        }
+    }
+    reporter.set_serving::<CloudProvider>().await;
+    reporter.set_service_status(everything, tonic_health::ServingStatus::Serving).await;
+    shutdown.cancelled().await;
+    reporter.set_not_serving::<CloudProvider>().await;
+    reporter.set_service_status(everything, tonic_health::ServingStatus::NotServing).await;
+}
+
+async fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen {
+        address: address.to_string(),
+        source,
+    })
+}
+
+/// Connects to real Slicer daemons.
+fn slicer_connect() -> Connect {
+    Arc::new(|group: &GroupConfig, global: &GlobalConfig| {
+        let client = slicer::Client::new(
+            &group.endpoint,
+            group.slicer_token.clone(),
+            global.ca_bundle.as_deref(),
+            slicer::Timeouts::default(),
+        );
+        client
+            .map(|client| Arc::new(client) as Arc<dyn SlicerHost>)
+            .map_err(|error| error.to_string())
+    })
+}
