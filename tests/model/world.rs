@@ -1,0 +1,333 @@
+//! The outside of the provider, faked: two Slicer hosts and a cluster that remember what was done to them, misbehave
+//! as they are told, and note every request that must never be made.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use slicer_cloud_provider::domain::failure::{HostError, HostErrorKind, RequestFate};
+use slicer_cloud_provider::domain::ids::{Hostname, InstanceId, LaunchId, NodeName};
+use slicer_cloud_provider::domain::moment::UnixSeconds;
+use slicer_cloud_provider::domain::node::{NodeRecord, Resources};
+use slicer_cloud_provider::domain::vm::{Architecture, HostGroup, UserdataState, Vm, VmStatus, VmTags};
+use slicer_cloud_provider::provider::ports::{
+    Cluster, ClusterError, ClusterStatus, NodeSnapshot, SlicerHost, VmRequest,
+};
+
+/// What the next create on a host comes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CreateFault {
+    /// No room: 500 with text.
+    Full,
+    /// The VM is created, the answer is lost.
+    AnswerLost,
+    /// The connection breaks before the host did anything.
+    RequestLost,
+    /// The VM is created, the answer is nonsense.
+    Nonsense,
+    /// No answer in time; the VM is created a while later.
+    Late,
+    /// 400.
+    Refused,
+    /// 500 for no reason.
+    Broken,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Host {
+    vms: BTreeMap<Hostname, Vm>,
+    counter: u32,
+    late: Vec<Vec<String>>,
+    pub(crate) create_faults: VecDeque<CreateFault>,
+    pub(crate) down: bool,
+    pub(crate) list_faults: u32,
+    pub(crate) delete_faults: u32,
+}
+
+/// Everything outside the provider, and the verdicts.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) hosts: [Host; 2],
+    nodes: BTreeMap<NodeName, Arc<NodeRecord>>,
+    snapshot: Arc<BTreeMap<NodeName, Arc<NodeRecord>>>,
+    /// Instances that somebody asked to be removed or given up.
+    pub(crate) asked: BTreeSet<InstanceId>,
+    created: BTreeSet<LaunchId>,
+    clock: i64,
+    /// Requests that must never be made.
+    pub(crate) violations: Vec<String>,
+}
+
+pub(crate) type SharedWorld = Arc<Mutex<World>>;
+
+impl World {
+    pub(crate) fn vms(&self, host: usize) -> Vec<Vm> {
+        self.hosts[host].vms.values().cloned().collect()
+    }
+
+    /// The instances of the VMs that carry our tags.
+    pub(crate) fn ours(&self, host: usize) -> BTreeSet<InstanceId> {
+        self.hosts[host].vms.values().filter_map(instance_of).collect()
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<Arc<NodeRecord>> {
+        self.nodes.values().cloned().collect()
+    }
+
+    /// VMs that were late are there now.
+    pub(crate) fn let_late_vms_appear(&mut self) {
+        for host in 0..2 {
+            for tags in std::mem::take(&mut self.hosts[host].late) {
+                self.create(host, tags);
+            }
+        }
+    }
+
+    fn create(&mut self, host: usize, tags: Vec<String>) -> Hostname {
+        if let Some(launch) = VmTags::read(&tags).map(|tags| tags.launch)
+            && !self.created.insert(launch.clone())
+        {
+            self.violations.push(format!("launch {launch} was created twice"));
+        }
+        self.clock += 1;
+        let host = &mut self.hosts[host];
+        host.counter += 1;
+        let hostname = Hostname::from(format!("agents-{}", host.counter).as_str());
+        let vm = Vm {
+            hostname: hostname.clone(),
+            tags,
+            cpus: Some(2),
+            ram_bytes: Some(4 << 30),
+            created_at: Some(UnixSeconds(1_000_000 + self.clock)),
+            status: VmStatus::Running,
+        };
+        host.vms.insert(hostname.clone(), vm);
+        hostname
+    }
+
+    /// A VM that is none of our business.
+    pub(crate) fn create_foreign(&mut self, host: usize) {
+        self.create(host, vec!["team=somebody-else".to_owned()]);
+    }
+
+    /// The VM at this position vanishes.
+    pub(crate) fn kill_vm(&mut self, host: usize, position: usize) {
+        let names: Vec<Hostname> = self.hosts[host].vms.keys().cloned().collect();
+        if let Some(name) = names.get(position % names.len().max(1)) {
+            self.hosts[host].vms.remove(name);
+        }
+    }
+
+    /// The daemon restarts: all VMs are gone, and hostnames start again.
+    pub(crate) fn restart_host(&mut self, host: usize) {
+        self.hosts[host].vms.clear();
+        self.hosts[host].counter = 0;
+    }
+
+    /// Every VM's agent registers its Node.
+    pub(crate) fn register_nodes(&mut self) {
+        let vms: Vec<Vm> = self.hosts.iter().flat_map(|host| host.vms.values().cloned()).collect();
+        for vm in vms {
+            let (Some(id), Some(tags)) = (instance_of(&vm), VmTags::read(&vm.tags)) else {
+                continue;
+            };
+            let name = NodeName::from(format!("{}-{}", vm.hostname, tags.launch).as_str());
+            let node = NodeRecord {
+                uid: format!("uid-{name}"),
+                provider_id: id.to_string(),
+                labels: BTreeMap::from([
+                    ("slicer/hostname".to_owned(), vm.hostname.to_string()),
+                    ("slicer/hostgroup".to_owned(), tags.node_group.to_string()),
+                ]),
+                capacity: Resources::new(),
+                allocatable: Resources::new(),
+                ready: true,
+                created_at: vm.created_at,
+                name: name.clone(),
+            };
+            self.nodes.entry(name).or_insert_with(|| Arc::new(node));
+        }
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        self.snapshot = Arc::new(self.nodes.clone());
+    }
+
+    pub(crate) fn heal(&mut self) {
+        for host in &mut self.hosts {
+            host.create_faults.clear();
+            host.down = false;
+            host.list_faults = 0;
+            host.delete_faults = 0;
+        }
+    }
+}
+
+fn instance_of(vm: &Vm) -> Option<InstanceId> {
+    let tags = VmTags::read(&vm.tags)?;
+    Some(InstanceId::of_launch(&tags.node_group, &tags.launch))
+}
+
+fn error(kind: HostErrorKind, fate: RequestFate) -> HostError {
+    HostError {
+        kind,
+        fate,
+        message: format!("{kind:?}"),
+    }
+}
+
+/// One of the two hosts.
+#[derive(Clone)]
+pub(crate) struct FakeHost {
+    pub(crate) world: SharedWorld,
+    pub(crate) host: usize,
+}
+
+impl std::fmt::Debug for FakeHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "host {}", self.host)
+    }
+}
+
+impl FakeHost {
+    async fn travel(&self) -> Result<(), HostError> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if self.world.lock().unwrap().hosts[self.host].down {
+            return Err(error(HostErrorKind::Unreachable, RequestFate::NotDone));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SlicerHost for FakeHost {
+    async fn host_groups(&self) -> Result<Vec<HostGroup>, HostError> {
+        self.travel().await?;
+        Ok(vec![HostGroup {
+            name: "agents".to_owned(),
+            cpus: Some(2),
+            ram_bytes: Some(4 << 30),
+            gpu_count: None,
+            arch: Some(Architecture::Amd64),
+        }])
+    }
+
+    async fn list_vms(&self, _: &str, _tag: Option<&str>) -> Result<Vec<Vm>, HostError> {
+        self.travel().await?;
+        let vms = {
+            let mut world = self.world.lock().unwrap();
+            let host = &mut world.hosts[self.host];
+            if host.list_faults > 0 {
+                host.list_faults -= 1;
+                return Err(error(HostErrorKind::Broken, RequestFate::Unclear));
+            }
+            world.vms(self.host)
+        };
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok(vms) // the tag filter is ignored, as old daemons do
+    }
+
+    async fn create_vm(&self, _: &str, request: &VmRequest) -> Result<Hostname, HostError> {
+        self.travel().await?;
+        let tags = request.tags.clone();
+        let outcome = {
+            let mut world = self.world.lock().unwrap();
+            let fault = world.hosts[self.host].create_faults.pop_front();
+            match fault {
+                None => Ok(world.create(self.host, tags)),
+                Some(CreateFault::Full) => Err(error(HostErrorKind::OutOfResources, RequestFate::Unclear)),
+                Some(CreateFault::Refused) => Err(error(HostErrorKind::Refused, RequestFate::NotDone)),
+                Some(CreateFault::Broken) => Err(error(HostErrorKind::Broken, RequestFate::Unclear)),
+                Some(CreateFault::RequestLost) => Err(error(HostErrorKind::Unreachable, RequestFate::Unclear)),
+                Some(CreateFault::AnswerLost) => {
+                    world.create(self.host, tags);
+                    Err(error(HostErrorKind::Unreachable, RequestFate::Unclear))
+                }
+                Some(CreateFault::Nonsense) => {
+                    world.create(self.host, tags);
+                    Err(error(HostErrorKind::Nonsense, RequestFate::Unclear))
+                }
+                Some(CreateFault::Late) => {
+                    world.hosts[self.host].late.push(tags);
+                    Err(error(HostErrorKind::Unreachable, RequestFate::MayStillHappen))
+                }
+            }
+        };
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        outcome
+    }
+
+    async fn delete_vm(&self, _: &str, hostname: &Hostname) -> Result<(), HostError> {
+        self.travel().await?;
+        let mut world = self.world.lock().unwrap();
+        if world.hosts[self.host].delete_faults > 0 {
+            world.hosts[self.host].delete_faults -= 1;
+            return Err(error(HostErrorKind::Broken, RequestFate::Unclear));
+        }
+        let Some(vm) = world.hosts[self.host].vms.remove(hostname) else {
+            return Err(error(HostErrorKind::NotFound, RequestFate::NotDone));
+        };
+        match instance_of(&vm) {
+            Some(id) if world.asked.contains(&id) => {}
+            Some(id) => world
+                .violations
+                .push(format!("VM {hostname} of {id} was deleted unasked")),
+            None => world.violations.push(format!("foreign VM {hostname} was deleted")),
+        }
+        Ok(())
+    }
+
+    async fn ensure_secret(&self, _: &str, _: &SecretString) -> Result<(), HostError> {
+        self.travel().await
+    }
+
+    async fn userdata_state(&self, _: &Hostname) -> Result<UserdataState, HostError> {
+        self.travel().await?;
+        Ok(UserdataState::Pending)
+    }
+
+    async fn serial_log_tail(&self, _: &Hostname, _: u32) -> Result<String, HostError> {
+        Ok(String::new())
+    }
+}
+
+/// The cluster.
+#[derive(Clone)]
+pub(crate) struct FakeCluster(pub(crate) SharedWorld);
+
+impl std::fmt::Debug for FakeCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cluster")
+    }
+}
+
+#[async_trait]
+impl Cluster for FakeCluster {
+    fn nodes(&self) -> NodeSnapshot {
+        NodeSnapshot {
+            status: ClusterStatus::Live,
+            nodes: Arc::clone(&self.0.lock().unwrap().snapshot),
+        }
+    }
+
+    async fn remove_node(&self, name: &NodeName, _: &str) -> Result<(), ClusterError> {
+        let mut world = self.0.lock().unwrap();
+        if let Some(node) = world.nodes.remove(name) {
+            let alive = (0..2).any(|host| world.ours(host).iter().any(|id| id.as_str() == node.provider_id));
+            if alive {
+                world
+                    .violations
+                    .push(format!("Node {name} was removed although its VM lives"));
+            }
+        }
+        world.publish();
+        Ok(())
+    }
+
+    fn server_version(&self) -> Option<String> {
+        None
+    }
+}
