@@ -52,7 +52,7 @@ impl GuestAgent for Witness {
 
     async fn live(&self, vm: &GuestVm) {
         self.note(format!("live {}", vm.hostname));
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn stop(&self, hostname: &str) {
