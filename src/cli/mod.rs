@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod demo;
+mod driver;
 mod logging;
 mod serve;
 mod simulate;

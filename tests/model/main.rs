@@ -301,8 +301,9 @@ impl Life {
         let world = self.world.lock().unwrap();
         assert_eq!(world.violations, Vec::<String>::new());
         for host in 0..2 {
+            let wanted = world.ours(host).difference(&world.asked).count();
             assert!(
-                world.ours(host).len() <= MAX as usize,
+                wanted <= MAX as usize + world.hosts[host].forgotten,
                 "never more VMs than the maximum"
             );
         }
@@ -380,6 +381,7 @@ fn live_through(steps: &[Step]) {
     let lives: Vec<&[Step]> = steps.split(|step| matches!(step, Step::Kill)).collect();
     let last = lives.len() - 1;
     for (number, steps) in lives.into_iter().enumerate() {
+        world.lock().unwrap().forget_late_vms();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

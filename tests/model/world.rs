@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use slicer_cloud_provider::domain::failure::{HostError, HostErrorKind, RequestFate};
-use slicer_cloud_provider::domain::ids::{Hostname, InstanceId, LaunchId, NodeName};
+use slicer_cloud_provider::domain::ids::{Hostname, InstanceId, NodeName};
 use slicer_cloud_provider::domain::moment::UnixSeconds;
 use slicer_cloud_provider::domain::node::{NodeRecord, Resources};
 use slicer_cloud_provider::domain::vm::{Architecture, HostGroup, UserdataState, Vm, VmStatus, VmTags};
@@ -40,6 +40,10 @@ pub(crate) struct Host {
     vms: BTreeMap<Hostname, Vm>,
     counter: u32,
     late: Vec<Vec<String>>,
+    /// How often the daemon restarted: connections do not survive that.
+    restarts: u32,
+    /// VMs still to appear when the provider was killed: nobody can know of them before they do.
+    pub(crate) forgotten: usize,
     pub(crate) create_faults: VecDeque<CreateFault>,
     pub(crate) down: bool,
     pub(crate) list_faults: u32,
@@ -54,7 +58,6 @@ pub(crate) struct World {
     snapshot: Arc<BTreeMap<NodeName, Arc<NodeRecord>>>,
     /// Instances that somebody asked to be removed or given up.
     pub(crate) asked: BTreeSet<InstanceId>,
-    created: BTreeSet<LaunchId>,
     clock: i64,
     /// Requests that must never be made.
     pub(crate) violations: Vec<String>,
@@ -85,11 +88,23 @@ impl World {
         }
     }
 
+    /// The provider was killed: of requests that the host is still at, it knows nothing any more.
+    pub(crate) fn forget_late_vms(&mut self) {
+        for host in &mut self.hosts {
+            host.forgotten += host.late.len();
+        }
+    }
+
     fn create(&mut self, host: usize, tags: Vec<String>) -> Hostname {
-        if let Some(launch) = VmTags::read(&tags).map(|tags| tags.launch)
-            && !self.created.insert(launch.clone())
+        // Asked for anew after the first VM went down with its host is no second VM.
+        if let Some(tags) = VmTags::read(&tags)
+            && self.hosts[host]
+                .vms
+                .values()
+                .any(|vm| VmTags::read(&vm.tags).as_ref() == Some(&tags))
         {
-            self.violations.push(format!("launch {launch} was created twice"));
+            self.violations
+                .push(format!("launch {} was created twice", tags.launch));
         }
         self.clock += 1;
         let host = &mut self.hosts[host];
@@ -124,6 +139,8 @@ impl World {
     pub(crate) fn restart_host(&mut self, host: usize) {
         self.hosts[host].vms.clear();
         self.hosts[host].counter = 0;
+        self.hosts[host].restarts += 1;
+        self.hosts[host].late.clear(); // what it was at is lost with it
     }
 
     /// Every VM's agent registers its Node.
@@ -193,12 +210,25 @@ impl std::fmt::Debug for FakeHost {
 }
 
 impl FakeHost {
+    fn restarts(&self) -> u32 {
+        self.world.lock().unwrap().hosts[self.host].restarts
+    }
+
     async fn travel(&self) -> Result<(), HostError> {
+        let restarts = self.restarts();
         tokio::time::sleep(Duration::from_millis(20)).await;
         if self.world.lock().unwrap().hosts[self.host].down {
             return Err(error(HostErrorKind::Unreachable, RequestFate::NotDone));
         }
-        Ok(())
+        self.answered(restarts)
+    }
+
+    /// An answer arrives only if the daemon did not restart since.
+    fn answered(&self, restarts: u32) -> Result<(), HostError> {
+        if self.restarts() == restarts {
+            return Ok(());
+        }
+        Err(error(HostErrorKind::Unreachable, RequestFate::Unclear))
     }
 }
 
@@ -226,7 +256,9 @@ impl SlicerHost for FakeHost {
             }
             world.vms(self.host)
         };
+        let restarts = self.restarts();
         tokio::time::sleep(Duration::from_millis(20)).await;
+        self.answered(restarts)?;
         Ok(vms) // the tag filter is ignored, as old daemons do
     }
 
@@ -256,7 +288,9 @@ impl SlicerHost for FakeHost {
                 }
             }
         };
+        let restarts = self.restarts();
         tokio::time::sleep(Duration::from_millis(200)).await;
+        self.answered(restarts)?;
         outcome
     }
 

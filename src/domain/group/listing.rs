@@ -321,20 +321,15 @@ impl Group {
             if present.contains_key(&id) {
                 continue;
             }
-            let absence = match self.slots.get(&id).map(|slot| &slot.phase) {
-                // Counted with its slot, or no VM was ever known: nothing is proved.
-                Some(Phase::Failed(_, None)) => self.absences.get(&id).copied(),
-                Some(_) => continue,
-                None if self
-                    .absences
-                    .get(&id)
-                    .is_some_and(|absence| absence.proves(true, patience, now)) =>
-                {
-                    self.absences.get(&id).copied()
-                }
-                None => Some(self.count_absence(&id, now)),
+            // A slot that has, or may yet get, a VM is counted as a slot.
+            let settled = matches!(self.slots.get(&id).map(|slot| &slot.phase), None | Some(Phase::Failed(_, None)));
+            if !settled {
+                continue;
+            }
+            let absence = match self.absences.get(&id) {
+                Some(absence) if absence.count >= 2 => *absence,
+                _ => self.count_absence(&id, now),
             };
-            let Some(absence) = absence else { continue };
             // Labels alone are weaker than a provider ID: such a Node must also be dead by its own account.
             let believable = is_own || !node.ready;
             if believable && absence.proves(absence.was_instance, patience, now) {

@@ -1,0 +1,86 @@
+//! `simulate`: the simulated Slicer daemon alone, until a signal stops it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::CliError;
+use super::args::SimulateArgs;
+use super::serve::{Signals, Told};
+use crate::domain::quantity::parse_bytes;
+use crate::simulator::{Capacity, ScriptedAgent, SimulatedGroup, Simulator, SimulatorConfig, Timing};
+
+pub(super) async fn run(args: SimulateArgs) -> Result<ExitCode, CliError> {
+    let groups = args.groups.iter().map(|text| group(text)).collect::<Result<Vec<_>, _>>()?;
+    let boot = Duration::from_millis(args.boot_ms);
+    let config = SimulatorConfig {
+        token: args.token.map(SecretString::from),
+        groups,
+        capacity: Capacity {
+            max_vms: Some(args.max_vms),
+            ram_bytes: None,
+        },
+        timing: Timing {
+            create: Duration::from_millis(args.create_ms),
+            boot: boot / 2,
+            ..Timing::default()
+        },
+        ..SimulatorConfig::default()
+    };
+    let agent = ScriptedAgent {
+        userdata_time: boot / 2,
+    };
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| CliError::Failed(format!("cannot listen on {}: {error}", args.listen)))?;
+    tracing::info!(address = %args.listen, "simulated Slicer daemon; faults: POST /simulator/faults");
+    let mut signals = Signals::listen()?;
+    let shutdown = CancellationToken::new();
+    let simulator = Simulator::new(config, Arc::new(agent));
+    let serving = tokio::spawn(simulator.serve(listener, shutdown.clone()));
+    while signals.next().await != Told::Stop {}
+    shutdown.cancel();
+    let _ = serving.await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads `NAME[:CPUS[:RAM[:ARCH]]]`.
+fn group(text: &str) -> Result<SimulatedGroup, CliError> {
+    let wrong = |what: &str| CliError::Usage(format!("--group {text:?}: {what}; write NAME:CPUS:RAM:ARCH, such as k3s-agents:2:4Gi:x86_64"));
+    let mut parts = text.split(':');
+    let name = parts.next().filter(|name| !name.is_empty()).ok_or_else(|| wrong("the name is missing"))?;
+    let mut group = SimulatedGroup::new(name, 2, 4 << 30);
+    if let Some(cpus) = parts.next() {
+        group.cpus = cpus.parse().ok().filter(|cpus| *cpus > 0).ok_or_else(|| wrong("CPUS is no positive number"))?;
+    }
+    if let Some(ram) = parts.next() {
+        group.ram_bytes = parse_bytes(ram).map_err(|_| wrong("RAM is no quantity such as 4Gi"))?;
+    }
+    if let Some(arch) = parts.next() {
+        group.arch = arch.parse().map_err(|error| wrong(&format!("ARCH: {error}")))?;
+    }
+    match parts.next() {
+        Some(_) => Err(wrong("too many parts")),
+        None => Ok(group),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::vm::Architecture;
+
+    #[test]
+    fn groups_are_read_with_as_many_parts_as_are_given() {
+        let whole = group("a:4:8Gi:aarch64").unwrap();
+        assert_eq!((whole.cpus, whole.ram_bytes, whole.arch), (4, 8 << 30, Architecture::Arm64));
+        assert_eq!(group("a").unwrap(), SimulatedGroup::new("a", 2, 4 << 30));
+        for bad in ["", ":2", "a:0", "a:x", "a:1:lots", "a:1:1Gi:z80", "a:1:1Gi:amd64:more"] {
+            assert!(group(bad).is_err(), "{bad}");
+        }
+    }
+}
