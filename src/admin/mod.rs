@@ -29,12 +29,7 @@ struct Sources {
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(
-    listener: TcpListener,
-    provider: Arc<Provider>,
-    metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, provider: Arc<Provider>, metrics: Arc<Metrics>, shutdown: CancellationToken) {
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -61,7 +56,11 @@ pub async fn serve(
 /// are not listed because nothing is known of their VMs.
 async fn readyz(State(sources): State<Sources>) -> Response {
     if !sources.provider.every_host_was_tried() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for the first answer of every host\n").into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "waiting for the first answer of every host\n",
+        )
+            .into_response();
     }
     let unlisted = sources.provider.unlisted_groups();
     let mut text = "ready\n".to_owned();

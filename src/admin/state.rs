@@ -179,4 +179,3 @@ fn operation_json(operation: Operation) -> OperationJson {
         what: operation.what,
     }
 }
-

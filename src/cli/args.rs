@@ -52,7 +52,12 @@ pub(super) enum Command {
 #[derive(Debug, ClapArgs)]
 pub(super) struct ConfigArgs {
     /// The configuration file (INI)
-    #[arg(long, env = "SLICER_CLOUD_CONFIG", default_value = "/etc/slicer/cloud-config", value_name = "PATH")]
+    #[arg(
+        long,
+        env = "SLICER_CLOUD_CONFIG",
+        default_value = "/etc/slicer/cloud-config",
+        value_name = "PATH"
+    )]
     pub(super) cloud_config: PathBuf,
 }
 
@@ -77,7 +82,12 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "SLICER_LISTEN", default_value = "127.0.0.1:8086", value_name = "ADDR")]
     pub(super) listen: Listen,
     /// Where /healthz, /readyz, /metrics and /api/v1/state are served
-    #[arg(long, env = "SLICER_ADMIN_LISTEN", default_value = "127.0.0.1:8087", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "SLICER_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8087",
+        value_name = "ADDR"
+    )]
     pub(super) admin_listen: SocketAddr,
     #[command(flatten)]
     pub(super) tls: TlsArgs,
@@ -112,7 +122,11 @@ impl TlsArgs {
                     ("--tls-key", key.is_none()),
                     ("--tls-client-ca", client_ca.is_none()),
                 ];
-                let missing: Vec<&str> = flags.iter().filter(|(_, missing)| *missing).map(|(flag, _)| *flag).collect();
+                let missing: Vec<&str> = flags
+                    .iter()
+                    .filter(|(_, missing)| *missing)
+                    .map(|(flag, _)| *flag)
+                    .collect();
                 Err(format!("mTLS needs all three files; missing: {}", missing.join(", ")))
             }
         }
@@ -133,7 +147,12 @@ pub(super) struct DemoArgs {
     #[arg(long, env = "SLICER_LISTEN", default_value = "127.0.0.1:8086", value_name = "ADDR")]
     pub(super) listen: Listen,
     /// Where the admin endpoints are served
-    #[arg(long, env = "SLICER_ADMIN_LISTEN", default_value = "127.0.0.1:8087", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "SLICER_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8087",
+        value_name = "ADDR"
+    )]
     pub(super) admin_listen: SocketAddr,
     /// End after the scale-down instead of going on serving
     #[arg(long, env = "SLICER_DEMO_EXIT")]
@@ -143,7 +162,12 @@ pub(super) struct DemoArgs {
 #[derive(Debug, ClapArgs)]
 pub(super) struct SimulateArgs {
     /// Where the simulated daemon listens
-    #[arg(long, env = "SLICER_SIMULATE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "SLICER_SIMULATE_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDR"
+    )]
     pub(super) listen: SocketAddr,
     /// A host group as NAME[:CPUS[:RAM[:ARCH]]], such as k3s-agents:2:4Gi:x86_64; repeatable
     #[arg(
@@ -183,7 +207,11 @@ mod tests {
         for command in Args::command().get_subcommands() {
             for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
                 let name = arg.get_long().unwrap();
-                assert!(name == "help" || arg.get_env().is_some(), "{} --{name}", command.get_name());
+                assert!(
+                    name == "help" || arg.get_env().is_some(),
+                    "{} --{name}",
+                    command.get_name()
+                );
             }
         }
     }

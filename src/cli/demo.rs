@@ -10,17 +10,15 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::CliError;
 use super::args::DemoArgs;
 use super::driver::{self, Driver};
 use super::serve::{Signals, Told};
-use super::CliError;
 use crate::config;
 use crate::kubernetes::NoCluster;
 use crate::provider::Timings;
 use crate::server::{Options, Server};
-use crate::simulator::{
-    Capacity, RunningSimulator, ScriptedAgent, SimulatedGroup, Simulator, SimulatorConfig, Timing,
-};
+use crate::simulator::{Capacity, RunningSimulator, ScriptedAgent, SimulatedGroup, Simulator, SimulatorConfig, Timing};
 
 const TOKEN: &str = "demo-token";
 
@@ -52,7 +50,11 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
         CancellationToken::new(),
     )
     .await
-    .map_err(|error| CliError::Failed(format!("{error}\nIs another server running? --listen and --admin-listen choose other addresses")))?;
+    .map_err(|error| {
+        CliError::Failed(format!(
+            "{error}\nIs another server running? --listen and --admin-listen choose other addresses"
+        ))
+    })?;
     println!("The configuration of this demo:\n\n{text}");
 
     let scenario = async {

@@ -30,7 +30,10 @@ pub(super) async fn play(mut driver: Driver, attic: &Simulator) -> Result<(), St
     let groups = driver.wait_for_groups(2).await?;
     driver.say("NodeGroups: the cluster-autoscaler learns what there is");
     for group in &groups {
-        driver.detail(&format!("{} ({} to {} nodes): {}", group.id, group.min_size, group.max_size, group.debug));
+        driver.detail(&format!(
+            "{} ({} to {} nodes): {}",
+            group.id, group.min_size, group.max_size, group.debug
+        ));
     }
 
     driver.say("Up from zero: 3 pods do not fit, so garage is to grow by 3");
@@ -39,7 +42,11 @@ pub(super) async fn play(mut driver: Driver, attic: &Simulator) -> Result<(), St
 
     driver.say("A host without room: attic is to grow by 4, but has room for 3");
     driver.increase("attic", 4).await?;
-    driver.watch("attic", |instances| running(instances) == 3 && failed(instances).len() == 1).await?;
+    driver
+        .watch("attic", |instances| {
+            running(instances) == 3 && failed(instances).len() == 1
+        })
+        .await?;
     driver.say("The failed instance is deleted, attic is backed off, and garage gets its pod");
     let failures = driver.instances("attic").await?;
     driver.delete("attic", failed(&failures)).await?;
@@ -69,7 +76,11 @@ pub(super) async fn play(mut driver: Driver, attic: &Simulator) -> Result<(), St
 
 impl Driver {
     pub(super) async fn connect(address: &str) -> Result<Self, String> {
-        let uri = if address.starts_with("unix:") { address.to_owned() } else { format!("http://{address}") };
+        let uri = if address.starts_with("unix:") {
+            address.to_owned()
+        } else {
+            format!("http://{address}")
+        };
         let channel = Channel::from_shared(uri).map_err(|error| error.to_string())?;
         let channel = channel.timeout(Duration::from_secs(5)).connect().await;
         Ok(Self {
@@ -112,7 +123,9 @@ impl Driver {
             .map_err(text)?;
         let millis = asked.elapsed().as_millis();
         let target = self.target_size(group).await?;
-        self.detail(&format!("NodeGroupIncreaseSize({group}, {delta}) answered in {millis} ms; target size {target}"));
+        self.detail(&format!(
+            "NodeGroupIncreaseSize({group}, {delta}) answered in {millis} ms; target size {target}"
+        ));
         Ok(())
     }
 
@@ -129,7 +142,9 @@ impl Driver {
         };
         self.client.node_group_delete_nodes(request).await.map_err(text)?;
         let target = self.target_size(group).await?;
-        self.detail(&format!("NodeGroupDeleteNodes({group}, {count} nodes); target size {target}"));
+        self.detail(&format!(
+            "NodeGroupDeleteNodes({group}, {count} nodes); target size {target}"
+        ));
         Ok(())
     }
 
@@ -155,7 +170,10 @@ impl Driver {
                 return Ok(());
             }
             if begun.elapsed() > PATIENCE {
-                return Err(format!("node group {group} did not get there within {} s", PATIENCE.as_secs()));
+                return Err(format!(
+                    "node group {group} did not get there within {} s",
+                    PATIENCE.as_secs()
+                ));
             }
             tokio::time::sleep(LOOP).await;
         }
@@ -169,7 +187,10 @@ impl Driver {
             }
         }
         let prefix = format!("slicer://{group}/");
-        let gone = self.seen.keys().filter(|id| id.starts_with(&prefix) && !now.contains_key(*id));
+        let gone = self
+            .seen
+            .keys()
+            .filter(|id| id.starts_with(&prefix) && !now.contains_key(*id));
         for id in gone {
             self.detail(&format!("{id}  gone"));
         }
@@ -183,10 +204,19 @@ fn text(status: tonic::Status) -> String {
 }
 
 fn describe(instance: &Instance) -> String {
-    let Some(status) = &instance.status else { return "?".to_owned() };
+    let Some(status) = &instance.status else {
+        return "?".to_owned();
+    };
     if let Some(error) = &status.error_info {
-        let class = if error.instance_error_class == 1 { "out of resources" } else { "other error" };
-        return format!("Creating, {} (class {}, {class}): {}", error.error_code, error.instance_error_class, error.error_message);
+        let class = if error.instance_error_class == 1 {
+            "out of resources"
+        } else {
+            "other error"
+        };
+        return format!(
+            "Creating, {} (class {}, {class}): {}",
+            error.error_code, error.instance_error_class, error.error_message
+        );
     }
     match status.instance_state() {
         InstanceState::InstanceRunning => "Running",

@@ -12,7 +12,10 @@ pub(super) fn start(args: &LoggingArgs, quiet: bool) {
     let builder = EnvFilter::builder().with_default_directive(default.into());
     // A filter that cannot be read is named on standard error, and the rest of it is used.
     let filter = builder.parse_lossy(wanted.unwrap_or_default());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     match args.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

@@ -64,9 +64,13 @@ pub(super) fn connect(
         );
         return Ok(Arc::new(NoCluster));
     }
-    let source = args.kubeconfig.map_or(KubeconfigSource::Inferred, KubeconfigSource::Path);
+    let source = args
+        .kubeconfig
+        .map_or(KubeconfigSource::Inferred, KubeconfigSource::Path);
     let cluster = KubernetesCluster::start(source, tracker, shutdown.clone()).map_err(|error| {
-        CliError::Usage(format!("{error}\nGive --kubeconfig, or --without-kubernetes to do without the API"))
+        CliError::Usage(format!(
+            "{error}\nGive --kubeconfig, or --without-kubernetes to do without the API"
+        ))
     })?;
     Ok(Arc::new(cluster))
 }
@@ -89,7 +93,8 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn listen() -> Result<Self, CliError> {
-        let listen = |kind| signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")));
+        let listen =
+            |kind| signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

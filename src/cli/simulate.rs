@@ -15,7 +15,11 @@ use crate::domain::quantity::parse_bytes;
 use crate::simulator::{Capacity, ScriptedAgent, SimulatedGroup, Simulator, SimulatorConfig, Timing};
 
 pub(super) async fn run(args: SimulateArgs) -> Result<ExitCode, CliError> {
-    let groups = args.groups.iter().map(|text| group(text)).collect::<Result<Vec<_>, _>>()?;
+    let groups = args
+        .groups
+        .iter()
+        .map(|text| group(text))
+        .collect::<Result<Vec<_>, _>>()?;
     let boot = Duration::from_millis(args.boot_ms);
     let config = SimulatorConfig {
         token: args.token.map(SecretString::from),
@@ -50,12 +54,23 @@ pub(super) async fn run(args: SimulateArgs) -> Result<ExitCode, CliError> {
 
 /// Reads `NAME[:CPUS[:RAM[:ARCH]]]`.
 fn group(text: &str) -> Result<SimulatedGroup, CliError> {
-    let wrong = |what: &str| CliError::Usage(format!("--group {text:?}: {what}; write NAME:CPUS:RAM:ARCH, such as k3s-agents:2:4Gi:x86_64"));
+    let wrong = |what: &str| {
+        CliError::Usage(format!(
+            "--group {text:?}: {what}; write NAME:CPUS:RAM:ARCH, such as k3s-agents:2:4Gi:x86_64"
+        ))
+    };
     let mut parts = text.split(':');
-    let name = parts.next().filter(|name| !name.is_empty()).ok_or_else(|| wrong("the name is missing"))?;
+    let name = parts
+        .next()
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| wrong("the name is missing"))?;
     let mut group = SimulatedGroup::new(name, 2, 4 << 30);
     if let Some(cpus) = parts.next() {
-        group.cpus = cpus.parse().ok().filter(|cpus| *cpus > 0).ok_or_else(|| wrong("CPUS is no positive number"))?;
+        group.cpus = cpus
+            .parse()
+            .ok()
+            .filter(|cpus| *cpus > 0)
+            .ok_or_else(|| wrong("CPUS is no positive number"))?;
     }
     if let Some(ram) = parts.next() {
         group.ram_bytes = parse_bytes(ram).map_err(|_| wrong("RAM is no quantity such as 4Gi"))?;
@@ -77,7 +92,10 @@ mod tests {
     #[test]
     fn groups_are_read_with_as_many_parts_as_are_given() {
         let whole = group("a:4:8Gi:aarch64").unwrap();
-        assert_eq!((whole.cpus, whole.ram_bytes, whole.arch), (4, 8 << 30, Architecture::Arm64));
+        assert_eq!(
+            (whole.cpus, whole.ram_bytes, whole.arch),
+            (4, 8 << 30, Architecture::Arm64)
+        );
         assert_eq!(group("a").unwrap(), SimulatedGroup::new("a", 2, 4 << 30));
         for bad in ["", ":2", "a:0", "a:x", "a:1:lots", "a:1:1Gi:z80", "a:1:1Gi:amd64:more"] {
             assert!(group(bad).is_err(), "{bad}");

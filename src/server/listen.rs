@@ -40,7 +40,11 @@ impl FromStr for Listen {
     fn from_str(text: &str) -> Result<Self, InvalidListen> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(InvalidListen) };
+            return if path.starts_with('/') {
+                Ok(Self::Unix(path.into()))
+            } else {
+                Err(InvalidListen)
+            };
         }
         // Names such as localhost are looked up once, now.
         let mut addresses = text.to_socket_addrs().map_err(|_| InvalidListen)?;
@@ -79,7 +83,9 @@ impl Bound {
     /// The address as a client writes it.
     pub(super) fn address(&self) -> String {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string()),
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| "?".to_owned(), |address| address.to_string()),
             Self::Unix(_, path) => format!("unix://{}", path.display()),
         }
     }

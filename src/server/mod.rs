@@ -118,7 +118,9 @@ impl Server {
         let incoming = incoming::accept(bound, tls.clone(), &tracker, shutdown.clone());
         let stop = shutdown.clone();
         let grpc = tokio::spawn(async move {
-            let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
+            let served = router
+                .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+                .await;
             if let Err(error) = served {
                 tracing::error!(%error, "the gRPC server ended");
             }
@@ -236,7 +238,9 @@ async fn report_health(
 ) {
     let everything = "";
     reporter.set_not_serving::<CloudProvider>().await;
-    reporter.set_service_status(everything, tonic_health::ServingStatus::NotServing).await;
+    reporter
+        .set_service_status(everything, tonic_health::ServingStatus::NotServing)
+        .await;
     while !provider.every_host_was_tried() {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -244,10 +248,14 @@ async fn report_health(
         }
     }
     reporter.set_serving::<CloudProvider>().await;
-    reporter.set_service_status(everything, tonic_health::ServingStatus::Serving).await;
+    reporter
+        .set_service_status(everything, tonic_health::ServingStatus::Serving)
+        .await;
     shutdown.cancelled().await;
     reporter.set_not_serving::<CloudProvider>().await;
-    reporter.set_service_status(everything, tonic_health::ServingStatus::NotServing).await;
+    reporter
+        .set_service_status(everything, tonic_health::ServingStatus::NotServing)
+        .await;
 }
 
 async fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -322,7 +322,10 @@ impl Group {
                 continue;
             }
             // A slot that has, or may yet get, a VM is counted as a slot.
-            let settled = matches!(self.slots.get(&id).map(|slot| &slot.phase), None | Some(Phase::Failed(_, None)));
+            let settled = matches!(
+                self.slots.get(&id).map(|slot| &slot.phase),
+                None | Some(Phase::Failed(_, None))
+            );
             if !settled {
                 continue;
             }

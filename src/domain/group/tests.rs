@@ -67,7 +67,8 @@ impl Scene {
         self.boot(&launch, hostname);
         self.group.launch_succeeded(&launch, hostname.into(), at(self.now));
         let id = Self::id(&launch);
-        self.nodes.push(node(&format!("{hostname}-{launch}"), id.as_str(), hostname));
+        self.nodes
+            .push(node(&format!("{hostname}-{launch}"), id.as_str(), hostname));
         self.list();
         assert_eq!(self.phase(&id), "running");
         id
@@ -81,7 +82,9 @@ impl Scene {
     fn answer(&mut self, number: u64) -> Observed {
         let nodes = self.nodes.clone();
         let of_group = sorted(&nodes);
-        let observed = self.group.apply_listing(number, &self.vms, &of_group, PATIENCE, at(self.now));
+        let observed = self
+            .group
+            .apply_listing(number, &self.vms, &of_group, PATIENCE, at(self.now));
         self.group.apply_nodes(&of_group, at(self.now));
         observed
     }
@@ -129,7 +132,13 @@ fn an_increase_raises_the_target_and_lists_creating_instances_at_once() {
     let mut scene = Scene::new();
     scene.launch(3);
     assert_eq!(scene.group.target_size(), 3);
-    assert!(scene.group.instances().iter().all(|instance| instance.state == InstanceState::Creating));
+    assert!(
+        scene
+            .group
+            .instances()
+            .iter()
+            .all(|instance| instance.state == InstanceState::Creating)
+    );
 }
 
 #[test]
@@ -146,11 +155,17 @@ fn an_increase_beyond_the_maximum_or_of_nothing_changes_nothing() {
 fn a_launch_id_that_is_drawn_twice_is_drawn_again() {
     let mut scene = Scene::new();
     let mut numbers = [5, 5, 5, 6].into_iter();
-    let launches = scene.group.request_launches(2, 8, at(1), || numbers.next().unwrap()).unwrap();
+    let launches = scene
+        .group
+        .request_launches(2, 8, at(1), || numbers.next().unwrap())
+        .unwrap();
     assert_ne!(launches[0], launches[1]);
     scene.delete(&Scene::id(&launches[0]));
     let mut numbers = [5, 7].into_iter();
-    let again = scene.group.request_launches(1, 8, at(1), || numbers.next().unwrap()).unwrap();
+    let again = scene
+        .group
+        .request_launches(1, 8, at(1), || numbers.next().unwrap())
+        .unwrap();
     assert_ne!(again[0], launches[0], "the id of a removed launch is not used again");
 }
 
@@ -165,7 +180,10 @@ fn a_failed_launch_stays_listed_and_counted_until_it_is_deleted() {
     scene.list();
     assert_eq!(scene.group.target_size(), 1);
     let instance = scene.group.instances().remove(0);
-    assert_eq!((instance.state, instance.failure), (InstanceState::Creating, Some(failure)));
+    assert_eq!(
+        (instance.state, instance.failure),
+        (InstanceState::Creating, Some(failure))
+    );
     scene.delete(&instance.id);
     assert_eq!(scene.phase(&instance.id), "gone");
 }
@@ -186,7 +204,9 @@ fn a_decrease_gives_failed_then_queued_then_requested_launches_up_and_never_a_vm
     let launches = scene.launch(3);
     scene.group.begin_launch(&launches[0]);
     scene.group.begin_launch(&launches[1]);
-    scene.group.launch_failed(&launches[1], Failure::new(FailureCode::HostError, ""));
+    scene
+        .group
+        .launch_failed(&launches[1], Failure::new(FailureCode::HostError, ""));
     let phases = |scene: &Scene| launches.iter().map(|l| scene.phase(&Scene::id(l))).collect::<Vec<_>>();
     assert_eq!(scene.group.decrease(1, at(1)), 1);
     assert_eq!(phases(&scene), ["requested", "gone", "queued"]);
@@ -205,9 +225,27 @@ fn a_vm_that_comes_of_a_launch_given_up_meanwhile_is_removed() {
     scene.group.decrease(1, at(1));
     scene.list();
     scene.list();
-    assert_eq!(scene.phase(&Scene::id(&launch)), "deleting", "its request is still under way");
-    assert_eq!(scene.group.launch_succeeded(&launch, "agents-1".into(), at(2)), LaunchOutcome::Unwanted);
-    assert_eq!(scene.group.slot(&Scene::id(&launch)).unwrap().phase.vm().unwrap().hostname.as_str(), "agents-1");
+    assert_eq!(
+        scene.phase(&Scene::id(&launch)),
+        "deleting",
+        "its request is still under way"
+    );
+    assert_eq!(
+        scene.group.launch_succeeded(&launch, "agents-1".into(), at(2)),
+        LaunchOutcome::Unwanted
+    );
+    assert_eq!(
+        scene
+            .group
+            .slot(&Scene::id(&launch))
+            .unwrap()
+            .phase
+            .vm()
+            .unwrap()
+            .hostname
+            .as_str(),
+        "agents-1"
+    );
 }
 
 #[test]
@@ -248,7 +286,10 @@ fn a_deletion_of_something_unknown_is_settled_by_listings() {
     scene.boot(&unknown, "agents-9");
     scene.list();
     let slot = scene.group.slot(&Scene::id(&unknown)).unwrap();
-    assert!(matches!(&slot.phase, Phase::Deleting { vm: Some(_), .. }), "the host had it: {slot:?}");
+    assert!(
+        matches!(&slot.phase, Phase::Deleting { vm: Some(_), .. }),
+        "the host had it: {slot:?}"
+    );
     scene.vms.clear();
     scene.list();
     scene.list();
@@ -260,11 +301,19 @@ fn a_vm_that_turns_up_after_its_removal_is_removed_again() {
     let mut scene = Scene::new();
     let launch = scene.launch(1).remove(0);
     scene.group.begin_launch(&launch);
-    scene.group.launch_failed(&launch, Failure::new(FailureCode::HostUnreachable, "time-out"));
+    scene
+        .group
+        .launch_failed(&launch, Failure::new(FailureCode::HostUnreachable, "time-out"));
     scene.delete(&Scene::id(&launch));
     scene.boot(&launch, "agents-1");
-    assert_eq!(scene.list().events, [Event::CameBack(Scene::id(&launch), "agents-1".into())]);
-    assert_eq!((scene.phase(&Scene::id(&launch)), scene.group.target_size()), ("deleting", 0));
+    assert_eq!(
+        scene.list().events,
+        [Event::CameBack(Scene::id(&launch), "agents-1".into())]
+    );
+    assert_eq!(
+        (scene.phase(&Scene::id(&launch)), scene.group.target_size()),
+        ("deleting", 0)
+    );
 }
 
 #[test]
@@ -277,7 +326,11 @@ fn a_listing_asked_for_before_a_vm_was_created_proves_nothing_about_it() {
     scene.answer(old);
     scene.now += 60;
     scene.list();
-    assert_eq!(scene.phase(&Scene::id(&launch)), "booting", "one listing counts, not two");
+    assert_eq!(
+        scene.phase(&Scene::id(&launch)),
+        "booting",
+        "one listing counts, not two"
+    );
 }
 
 #[test]
@@ -287,7 +340,11 @@ fn a_vm_that_vanishes_takes_two_listings_in_a_row_and_some_time() {
     scene.vms.clear();
     scene.list();
     scene.list();
-    assert_eq!(scene.phase(&id), "running", "two listings in the same second are not enough");
+    assert_eq!(
+        scene.phase(&id),
+        "running",
+        "two listings in the same second are not enough"
+    );
     scene.group.listing_failed();
     scene.now += 60;
     scene.list();
@@ -321,11 +378,16 @@ fn a_node_that_registers_clears_an_error() {
     scene.group.begin_launch(&launch);
     scene.boot(&launch, "agents-1");
     scene.list();
-    scene.group.apply_userdata(&id, UserdataState::Exited(14), "agent not active", true, at(1));
+    scene
+        .group
+        .apply_userdata(&id, UserdataState::Exited(14), "agent not active", true, at(1));
     assert_eq!(scene.phase(&id), "failed");
     scene.nodes.push(node("agents-1-x", id.as_str(), "agents-1"));
     scene.list();
-    assert_eq!((scene.phase(&id), scene.group.instances()[0].failure.is_none()), ("running", true));
+    assert_eq!(
+        (scene.phase(&id), scene.group.instances()[0].failure.is_none()),
+        ("running", true)
+    );
 }
 
 #[test]
@@ -351,7 +413,9 @@ fn userdata_that_succeeded_without_a_node_fails_sooner() {
     let id = Scene::id(&launch);
     scene.boot(&launch, "agents-1");
     scene.list();
-    scene.group.apply_userdata(&id, UserdataState::Exited(0), "", true, at(110));
+    scene
+        .group
+        .apply_userdata(&id, UserdataState::Exited(0), "", true, at(110));
     assert_eq!(scene.phase(&id), "booting");
     scene.group.fail_overdue_joins(PATIENCE, at(231));
     assert_eq!(scene.phase(&id), "failed");
@@ -364,7 +428,9 @@ fn without_kubernetes_userdata_that_succeeded_makes_an_instance_running() {
     scene.boot(&launch, "agents-1");
     scene.list();
     let id = Scene::id(&launch);
-    scene.group.apply_userdata(&id, UserdataState::Exited(0), "", false, at(110));
+    scene
+        .group
+        .apply_userdata(&id, UserdataState::Exited(0), "", false, at(110));
     assert_eq!(scene.phase(&id), "running");
 }
 
@@ -400,7 +466,9 @@ fn before_the_first_listing_nodes_stand_for_instances() {
 fn a_stale_node_without_instance_needs_its_own_two_listings() {
     let mut scene = Scene::new();
     scene.list();
-    scene.nodes.push(node("agents-1-aaaaaaaa", "slicer://agents/aaaaaaaa", "agents-1"));
+    scene
+        .nodes
+        .push(node("agents-1-aaaaaaaa", "slicer://agents/aaaaaaaa", "agents-1"));
     assert_eq!(scene.list().stale_nodes, []);
     scene.now += 5;
     assert_eq!(scene.list().stale_nodes.len(), 1);
@@ -411,7 +479,9 @@ fn a_stale_node_without_instance_needs_its_own_two_listings() {
 fn the_forks_vm_is_adopted_through_its_node_and_keeps_its_id() {
     let mut scene = Scene::new();
     scene.vms.push(vm("agents-1", Vec::new()));
-    scene.nodes.push(node("agents-1-99aa88bb", "k3s://agents-1-99aa88bb", "agents-1"));
+    scene
+        .nodes
+        .push(node("agents-1-99aa88bb", "k3s://agents-1-99aa88bb", "agents-1"));
     scene.list();
     let id = InstanceId::adopted("k3s://agents-1-99aa88bb");
     assert_eq!(scene.phase(&id), "running");
@@ -428,10 +498,16 @@ fn a_node_of_the_fork_that_is_older_than_the_vm_of_that_name_adopts_nothing() {
     let mut newer = vm("agents-1", Vec::new());
     newer.created_at = Some(UnixSeconds(5000));
     scene.vms.push(newer);
-    scene.nodes.push(node("agents-1-99aa88bb", "k3s://agents-1-99aa88bb", "agents-1"));
+    scene
+        .nodes
+        .push(node("agents-1-99aa88bb", "k3s://agents-1-99aa88bb", "agents-1"));
     scene.list();
     scene.now += 60;
-    assert_eq!(scene.list().stale_nodes, [], "it still reports ready: labels alone are no proof");
+    assert_eq!(
+        scene.list().stale_nodes,
+        [],
+        "it still reports ready: labels alone are no proof"
+    );
     assert_eq!(scene.group.instances(), []);
     scene.nodes[0].ready = false;
     assert_eq!(scene.list().stale_nodes.len(), 1);
