@@ -1,10 +1,82 @@
 //! The configuration file: an INI text becomes checked, typed settings, or a list of everything that is wrong with it.
+//!
+//! ```text
+//!   text ── lines ──> ini ──> check ──> section ──> global, nodegroup ──> Config
+//!        what may be   rust-ini  which     each key   limits, address, token, node,
+//!        read safely   + lines   section   once       duration, value: one value each
+//! ```
+//!
+//! `keys` lists every key; `error` holds the words for everything that can be wrong. Nothing is applied here: the
+//! result is handed to whoever asked for it, at the start and at each reload.
 
+mod address;
+mod check;
+mod duration;
+mod error;
+mod global;
+mod ini;
+pub mod keys;
+mod limits;
+mod lines;
+mod node;
+mod nodegroup;
+mod paths;
+mod section;
+mod token;
+mod value;
+
+use std::io::Read;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
+pub use self::error::{ConfigError, Problem};
+use self::paths::Paths;
 use crate::domain::ids::ClusterId;
 use crate::domain::spec::{Endpoint, JoinSettings, NodeGroupSpec};
 use crate::secret::SecretSource;
+
+/// Largest configuration file that is read, in bytes: thousands of groups.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// Reads and checks the configuration file at `path`, and the files that it names.
+///
+/// # Errors
+/// The file cannot be read, is over 1 MiB or not UTF-8; or as [`parse`].
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        file: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST_FILE) {
+        return Err(ConfigError::TooLarge {
+            file: path.to_owned(),
+            limit: LARGEST_FILE,
+        });
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|error| ConfigError::NotUtf8 {
+        file: path.to_owned(),
+        line: 1 + bytes
+            .iter()
+            .take(error.valid_up_to())
+            .filter(|byte| **byte == b'\n')
+            .count(),
+    })?;
+    parse(text, path)
+}
+
+/// Checks a configuration text. `file` is what errors call it, and its folder is where relative paths of `ca-bundle`,
+/// of the `-file` keys and of unix sockets start; those files are read.
+///
+/// # Errors
+/// All that is wrong with the text and the files that it names, see [`ConfigError::problems`].
+pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
+    check::check(ini::read(text), &Paths::of(file)).map_err(|problems| ConfigError::invalid(file.to_owned(), problems))
+}
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
