@@ -1,0 +1,307 @@
+//! One request to the daemon: the token, the limits of time and size, and repeats where a repeat is safe. What the
+//! bodies mean is not known here.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use http::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Timeouts;
+use super::answer;
+use super::connect::Target;
+use super::lost::Lost;
+use super::redact::Redactor;
+use crate::domain::failure::{HostError, HostErrorKind, RequestFate};
+use crate::secret::SecretSource;
+
+/// Most bytes of an error's body. An error is a line of text; more than this is not from Slicer.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// Most bytes of every other answer, lists excepted.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Repeats of a read: two, after about 0.1 and 0.2 s with jitter, so that the clients of a host that comes back do not
+/// fall upon it at once.
+const REPEATS: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_times(2)
+    .with_jitter();
+
+/// A request as Slicer's API has it.
+pub(super) struct Call<'a> {
+    method: Method,
+    path: &'a [&'a str],
+    query: Option<(&'a str, &'a str)>,
+    body: Option<Value>,
+    secret: Option<&'a SecretString>,
+    time: Option<Duration>,
+    max_body: usize,
+}
+
+impl<'a> Call<'a> {
+    /// A request without a body for the resource at `path`, each segment not yet encoded.
+    pub(super) fn new(method: Method, path: &'a [&'a str]) -> Self {
+        Self {
+            method,
+            path,
+            query: None,
+            body: None,
+            secret: None,
+            time: None,
+            max_body: MAX_BODY,
+        }
+    }
+
+    /// With this one query parameter.
+    pub(super) fn query(mut self, name: &'a str, value: &'a str) -> Self {
+        self.query = Some((name, value));
+        self
+    }
+
+    /// With this JSON body.
+    pub(super) fn body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// The body holds this secret: no error may show it.
+    pub(super) fn with_secret(mut self, secret: &'a SecretString) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// Limits the whole request; [`Timeouts::read`] otherwise.
+    pub(super) fn within(mut self, time: Duration) -> Self {
+        self.time = Some(time);
+        self
+    }
+
+    /// Limits the body of a successful answer to `bytes`.
+    pub(super) fn at_most(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+}
+
+/// A request that failed, with what the caller may still want to know of it.
+pub(super) struct Failed {
+    pub(super) error: HostError,
+    /// The status of the answer, if one came.
+    pub(super) status: Option<StatusCode>,
+    /// A repeat may help: no connection was made or it was lost, or the host failed or was busy.
+    passing: bool,
+}
+
+impl From<Failed> for HostError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
+/// A successful answer (2xx) with its whole body.
+pub(super) struct Answer {
+    attempt: Attempt,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// What `read` makes of the body. One that it cannot read is nonsense, and what the host did is not known.
+    pub(super) fn read<T, E: ToString>(&self, read: impl FnOnce(&[u8]) -> Result<T, E>) -> Result<T, HostError> {
+        read(&self.body).map_err(|error| {
+            let detail = format!("cannot read the answer: {}", error.to_string());
+            self.error(HostErrorKind::Nonsense, RequestFate::Unclear, &detail)
+        })
+    }
+
+    /// The error that this answer turned out to be.
+    pub(super) fn error(&self, kind: HostErrorKind, fate: RequestFate, detail: &str) -> HostError {
+        self.attempt.error(kind, fate, detail)
+    }
+
+    /// `text` without the secrets that the request carried.
+    pub(super) fn redact(&self, text: &str) -> String {
+        self.attempt.redactor.redact(text)
+    }
+}
+
+/// What every message about one request needs: what was tried, and what must not be shown.
+struct Attempt {
+    title: String,
+    redactor: Redactor,
+}
+
+impl Attempt {
+    fn error(&self, kind: HostErrorKind, fate: RequestFate, detail: &str) -> HostError {
+        let message = format!("{}: {}", self.title, self.redactor.show(detail));
+        HostError { kind, fate, message }
+    }
+
+    fn lost(&self, lost: Lost) -> Failed {
+        Failed {
+            error: self.error(lost.kind, lost.fate, &lost.detail),
+            status: None,
+            passing: lost.passing,
+        }
+    }
+}
+
+/// A body that was read as far as it was wanted.
+enum Body {
+    Whole(Vec<u8>),
+    TooLong,
+    CutOff(Vec<u8>, reqwest::Error),
+}
+
+/// Sends requests to one daemon.
+#[derive(Clone)]
+pub(super) struct Transport {
+    target: Target,
+    token: Option<SecretSource>,
+    timeouts: Timeouts,
+}
+
+impl Transport {
+    pub(super) fn new(target: Target, token: Option<SecretSource>, timeouts: Timeouts) -> Self {
+        Self {
+            target,
+            token,
+            timeouts,
+        }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Sends a request once. For everything that changes something: whether it may be repeated is for the caller to
+    /// decide.
+    pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, Failed> {
+        self.attempt(call, call.time.unwrap_or(self.timeouts.read)).await
+    }
+
+    /// Sends a read, and repeats it at most twice within its time if the failure may pass.
+    pub(super) async fn read(&self, call: &Call<'_>) -> Result<Answer, Failed> {
+        let deadline = Instant::now() + call.time.unwrap_or(self.timeouts.read);
+        let attempt = || self.attempt(call, deadline.saturating_duration_since(Instant::now()));
+        attempt
+            .retry(REPEATS)
+            .when(|failed: &Failed| failed.passing)
+            .adjust(|_, delay| delay.filter(|delay| Instant::now() + *delay < deadline))
+            .notify(|failed, delay| tracing::debug!(error = %failed.error, ?delay, "will ask the Slicer host again"))
+            .await
+    }
+
+    async fn attempt(&self, call: &Call<'_>, time: Duration) -> Result<Answer, Failed> {
+        let token = self.token.as_ref().map(SecretSource::current);
+        let redactor = Redactor::new(token.iter().chain(call.secret));
+        let Some(mut url) = self.target.url(call.path) else {
+            let title = format!("{} {}", call.method, self.target);
+            return Err(Attempt { title, redactor }.lost(Lost::not_sent("a name that cannot be part of a URL")));
+        };
+        let title = format!("{} {}", call.method, self.target.show(&url));
+        let attempt = Attempt { title, redactor };
+        if let Some((name, value)) = call.query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut request = self.target.http().request(call.method.clone(), url).timeout(time);
+        if let Some(token) = &token {
+            let Some(bearer) = bearer(token) else {
+                return Err(attempt.lost(Lost::not_sent("the API token holds characters that HTTP cannot carry")));
+            };
+            request = request.header(AUTHORIZATION, bearer);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        match request.send().await {
+            Ok(response) => self.receive(attempt, response, call.max_body, time).await,
+            Err(error) => Err(attempt.lost(Lost::from(&error, &self.timeouts, time))),
+        }
+    }
+
+    async fn receive(
+        &self,
+        attempt: Attempt,
+        response: Response,
+        max_body: usize,
+        time: Duration,
+    ) -> Result<Answer, Failed> {
+        let status = response.status();
+        tracing::debug!(request = attempt.title, %status, "the Slicer host answered");
+        if !status.is_success() {
+            return Err(refusal(&attempt, status, read_body(response, MAX_ERROR_BODY).await));
+        }
+        match read_body(response, max_body).await {
+            Body::Whole(body) => Ok(Answer { attempt, body }),
+            Body::TooLong => {
+                let detail = format!("{status}: the answer is longer than {max_body} bytes");
+                Err(Failed {
+                    error: attempt.error(HostErrorKind::Nonsense, RequestFate::Unclear, &detail),
+                    status: Some(status),
+                    passing: false,
+                })
+            }
+            Body::CutOff(_, error) => Err(attempt.lost(Lost::from(&error, &self.timeouts, time))),
+        }
+    }
+}
+
+/// The failure that an error answer is. A body that is cut off still has its status and the text that came; one that
+/// does not end is nonsense, and only what the status says of the request's fate counts.
+fn refusal(attempt: &Attempt, status: StatusCode, body: Body) -> Failed {
+    let text = match &body {
+        Body::Whole(bytes) | Body::CutOff(bytes, _) => attempt.redactor.redact(&answer::error_text(bytes)),
+        Body::TooLong => format!("the error is longer than {MAX_ERROR_BODY} bytes"),
+    };
+    let (kind, fate) = match &body {
+        Body::TooLong => (HostErrorKind::Nonsense, answer::judge(status, "").1),
+        _ => answer::judge(status, &text),
+    };
+    let mut detail = status.to_string().replace(" <unknown status code>", "");
+    if status.is_redirection() {
+        detail.push_str(": redirects are not followed; the URL must name the Slicer host itself");
+    } else if !text.trim().is_empty() {
+        detail = format!("{detail}: {}", text.trim());
+    }
+    Failed {
+        error: attempt.error(kind, fate, &detail),
+        status: Some(status),
+        passing: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+/// Reads a body chunk by chunk, so that no host can fill our memory.
+async fn read_body(mut response: Response, limit: usize) -> Body {
+    let announced = response.content_length().unwrap_or(0);
+    if usize::try_from(announced).map_or(true, |announced| announced > limit) {
+        return Body::TooLong;
+    }
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Body::TooLong,
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Body::Whole(body),
+            Err(error) => return Body::CutOff(body, error),
+        }
+    }
+}
+
+fn bearer(token: &SecretString) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
