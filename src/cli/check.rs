@@ -9,7 +9,7 @@ use crate::config::{self, Config, GroupConfig};
 use crate::domain::spec::K3sVersion;
 use crate::domain::vm::{HostGroup, VmTags};
 use crate::k3s::{self, Trust};
-use crate::kubernetes::{KubeconfigSource, KubernetesCluster};
+use crate::kubernetes::{ClientConfig, KubeconfigSource, KubernetesCluster};
 use crate::provider::ports::SlicerHost as _;
 use crate::slicer;
 use tokio_util::sync::CancellationToken;
@@ -166,9 +166,13 @@ async fn check_kubernetes(report: &mut Report, config: &Config, args: Kubernetes
     }
     let source = args
         .kubeconfig
-        .map_or(KubeconfigSource::Inferred, KubeconfigSource::Path);
+        .map_or(KubeconfigSource::Inferred, KubeconfigSource::File);
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let cluster = match KubernetesCluster::start(source, &tracker, shutdown.clone()) {
+    let started = match ClientConfig::load(&source).await {
+        Ok(config) => KubernetesCluster::start(config, &tracker, shutdown.clone()),
+        Err(error) => Err(error),
+    };
+    let cluster = match started {
         Ok(cluster) => cluster,
         Err(error) => return report.fail(error.to_string()),
     };

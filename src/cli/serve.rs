@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::CliError;
 use super::args::{KubernetesArgs, ServeArgs};
 use crate::config;
-use crate::kubernetes::{KubeconfigSource, KubernetesCluster, NoCluster};
+use crate::kubernetes::{ClientConfig, KubeconfigSource, KubernetesCluster, NoCluster};
 use crate::provider::Timings;
 use crate::provider::ports::Cluster;
 use crate::server::{Options, Server};
@@ -34,7 +34,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
     };
     let mut signals = Signals::listen()?;
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let cluster = connect(args.kubernetes, &tracker, &shutdown)?;
+    let cluster = connect(args.kubernetes, &tracker, &shutdown).await?;
     let mut server = Server::start(&config, &options, cluster, tracker, shutdown)
         .await
         .map_err(|error| CliError::Failed(error.to_string()))?;
@@ -52,7 +52,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
 }
 
 /// The cluster as the flags say.
-pub(super) fn connect(
+async fn connect(
     args: KubernetesArgs,
     tracker: &TaskTracker,
     shutdown: &CancellationToken,
@@ -66,12 +66,12 @@ pub(super) fn connect(
     }
     let source = args
         .kubeconfig
-        .map_or(KubeconfigSource::Inferred, KubeconfigSource::Path);
-    let cluster = KubernetesCluster::start(source, tracker, shutdown.clone()).map_err(|error| {
-        CliError::Usage(format!(
-            "{error}\nGive --kubeconfig, or --without-kubernetes to do without the API"
-        ))
-    })?;
+        .map_or(KubeconfigSource::Inferred, KubeconfigSource::File);
+    let config = ClientConfig::load(&source)
+        .await
+        .map_err(|error| CliError::Usage(format!("{error}; --without-kubernetes does without the API")))?;
+    let cluster = KubernetesCluster::start(config, tracker, shutdown.clone())
+        .map_err(|error| CliError::Failed(error.to_string()))?;
     Ok(Arc::new(cluster))
 }
 

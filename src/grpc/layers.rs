@@ -81,9 +81,9 @@ pub struct Observe<S> {
     metrics: Arc<Metrics>,
 }
 
-impl<S, R> Service<Request<R>> for Observe<S>
+impl<S, Q, A> Service<Request<Q>> for Observe<S>
 where
-    S: Service<Request<R>, Response = Response<Body>>,
+    S: Service<Request<Q>, Response = Response<A>>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -94,7 +94,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<R>) -> Self::Future {
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
         let mut call = Call::begin(Arc::clone(&self.metrics), request.uri().path());
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -108,7 +108,7 @@ where
 }
 
 /// The code of an answer: errors travel in the headers; without one, the call succeeded.
-fn code_of(response: &Response<Body>) -> Code {
+fn code_of<A>(response: &Response<A>) -> Code {
     if response.status() != StatusCode::OK {
         return Code::Unknown;
     }

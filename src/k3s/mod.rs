@@ -32,7 +32,9 @@ pub enum K3sError {
         reason: String,
     },
     /// The token belongs to another cluster.
-    #[error("the CA of {url} is not the one that k3s-token names: the token is of another cluster, or somebody stands in between")]
+    #[error(
+        "the CA of {url} is not the one that k3s-token names: the token is of another cluster, or somebody stands in between"
+    )]
     WrongCa {
         /// `k3s-url`.
         url: String,
@@ -120,11 +122,15 @@ impl<'a> Token<'a> {
 
 fn is_bootstrap(text: &str) -> bool {
     let plain = |part: &str| part.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    text.split_once('.').is_some_and(|(id, secret)| id.len() == 6 && secret.len() == 16 && plain(id) && plain(secret))
+    text.split_once('.')
+        .is_some_and(|(id, secret)| id.len() == 6 && secret.len() == 16 && plain(id) && plain(secret))
 }
 
 fn client(url: &str, trust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> Result<Client, K3sError> {
-    let builder = Client::builder().no_proxy().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+    let builder = Client::builder()
+        .no_proxy()
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none());
     trust(builder).build().map_err(|error| unreachable(url, error))
 }
 
@@ -184,9 +190,15 @@ mod tests {
             }
         };
         assert_eq!(read("K10ab::server:pw:x"), (Some("ab"), "password", "pw:x"));
-        assert_eq!(read("K10ab::abcdef.0123456789abcdef"), (Some("ab"), "bootstrap", "abcdef.0123456789abcdef"));
+        assert_eq!(
+            read("K10ab::abcdef.0123456789abcdef"),
+            (Some("ab"), "bootstrap", "abcdef.0123456789abcdef")
+        );
         assert_eq!(read("secret"), (None, "password", "secret"));
-        assert_eq!(read("abcdef.0123456789abcdef"), (None, "bootstrap", "abcdef.0123456789abcdef"));
+        assert_eq!(
+            read("abcdef.0123456789abcdef"),
+            (None, "bootstrap", "abcdef.0123456789abcdef")
+        );
     }
 
     #[tokio::test]

@@ -68,13 +68,16 @@ impl AsyncWrite for Connection {
     }
 }
 
+/// The connections that are ready for gRPC.
+pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
+
 /// Accepts connections until `shutdown`.
 pub(super) fn accept(
     bound: Bound,
     tls: Option<Arc<TlsAcceptors>>,
     tracker: &TaskTracker,
     shutdown: CancellationToken,
-) -> ReceiverStream<io::Result<Connection>> {
+) -> Incoming {
     let (ready, connections) = mpsc::channel(HANDSHAKES);
     let door = Door {
         tls,

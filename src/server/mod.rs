@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::Router;
 
 pub use listen::{InvalidListen, Listen};
 pub use tls::{TlsError, TlsFiles};
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::provider::ports::{Cluster, SlicerHost};
 use crate::provider::{Connect, Parts, Provider, Timings};
 use crate::slicer;
+use incoming::Incoming;
 use listen::Bound;
 use tls::TlsAcceptors;
 
@@ -114,14 +116,10 @@ impl Server {
             shutdown: shutdown.clone(),
         };
         let provider = Provider::start(config, parts).map_err(StartError::Provider)?;
-        let router = router(&provider, &metrics, &tracker, &shutdown)?;
         let incoming = incoming::accept(bound, tls.clone(), &tracker, shutdown.clone());
-        let stop = shutdown.clone();
+        let serving = serving(&provider, &metrics, &tracker, &shutdown, incoming)?;
         let grpc = tokio::spawn(async move {
-            let served = router
-                .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-                .await;
-            if let Err(error) = served {
+            if let Err(error) = serving.await {
                 tracing::error!(%error, "the gRPC server ended");
             }
         });
@@ -206,12 +204,14 @@ impl Server {
     }
 }
 
-fn router(
+/// The gRPC services around the provider, until `shutdown`.
+fn serving(
     provider: &Arc<Provider>,
     metrics: &Arc<Metrics>,
     tracker: &TaskTracker,
     shutdown: &CancellationToken,
-) -> Result<Router<impl Clone>, StartError> {
+    incoming: Incoming,
+) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, StartError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::DESCRIPTOR_SET)
@@ -219,13 +219,16 @@ fn router(
         .build_v1()?;
     tracker.spawn(report_health(reporter, Arc::clone(provider), shutdown.clone()));
     let service = CloudProviderServer::new(grpc::Service::new(Arc::clone(provider)));
+    let stop = shutdown.clone().cancelled_owned();
     Ok(tonic::transport::Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .layer(ObserveLayer::new(Arc::clone(metrics)))
         .layer(grpc::catch_panic())
         .add_service(service)
         .add_service(health)
-        .add_service(reflection))
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(incoming, stop)
+        .boxed())
 }
 
 type CloudProvider = CloudProviderServer<grpc::Service>;
