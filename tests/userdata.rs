@@ -1,5 +1,8 @@
 //! Runs the userdata for real, in a directory that stands for a VM, against fakes of the programs that it calls.
 
+// Clippy knows tests by their attribute only, not what they call.
+#![allow(clippy::unwrap_used)]
+
 #[path = "userdata/machine.rs"]
 mod machine;
 

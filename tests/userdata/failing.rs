@@ -57,6 +57,15 @@ fn without_a_secret_nothing_is_installed() {
 }
 
 #[test]
+fn slicer_agent_is_asked_only_once_for_a_secret_that_it_cannot_bring() {
+    let machine = Machine::new();
+    machine.install("slicer-agent");
+    machine.remove(&format!("run/slicer/secrets/{SECRET}"));
+    fails_with(&machine, 11, "secret");
+    assert_eq!(machine.calls("slicer-agent").len(), 1);
+}
+
+#[test]
 fn a_download_that_always_fails_is_given_up() {
     let machine = Machine::new();
     machine.fail("download", 100);
@@ -96,6 +105,14 @@ fn an_installer_that_always_fails_is_given_up() {
 }
 
 #[test]
+fn an_installer_that_hangs_is_ended_at_the_deadline() {
+    let mut machine = Machine::new();
+    machine.variable("SLICER_JOIN_DEADLINE", "1");
+    machine.write("fake/served", "#!/bin/sh\nexec /bin/sleep 50\n");
+    fails_with(&machine, 13, "install");
+}
+
+#[test]
 fn an_agent_that_never_becomes_active_is_stopped_and_disabled() {
     let machine = Machine::new();
     machine.write("fake/started", "activating\n");
@@ -115,6 +132,8 @@ fn an_agent_that_systemd_gave_up_is_not_waited_for() {
     machine.variable("SLICER_JOIN_AGENT_WAIT", "50");
     machine.write("fake/started", "failed\n");
     fails_with(&machine, 14, "start");
+    let looks = machine.calls("systemctl").len() - machine.orders().len();
+    assert!(looks < 6, "{looks} looks at the state");
     assert!(machine.log().contains("the agent is failed"));
 }
 

@@ -1,6 +1,7 @@
 //! Ways in which a VM becomes an agent.
 
-use std::fs::File;
+use std::io::Write;
+use std::process::Stdio;
 
 use crate::machine::{Machine, SECRET, TOKEN, Userdata};
 
@@ -243,13 +244,19 @@ fn sh_hands_over_to_bash() {
 }
 
 #[test]
-fn the_script_may_also_come_through_standard_input() {
+fn the_script_may_also_come_through_standard_input_and_nobody_reads_further() {
     let machine = Machine::new();
-    machine.write("userdata", &Userdata::default().render());
-    let script = File::open(machine.path("userdata")).unwrap();
-    let status = machine.command(&["bash"]).stdin(script).status().unwrap();
-    assert_eq!(status.code(), Some(0), "{}", machine.log());
+    // Would wait for ever, as standard input stays open here.
+    let asking = machine
+        .read("fake/served")
+        .replace("systemctl enable", "cat >/dev/null\nsystemctl enable");
+    machine.write("fake/served", &asking);
+    let mut script = machine.command(&["bash"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = script.stdin.take().unwrap();
+    input.write_all(Userdata::default().render().as_bytes()).unwrap();
+    assert_eq!(script.wait().unwrap().code(), Some(0), "{}", machine.log());
     assert_eq!(machine.config(), CONFIG);
+    drop(input);
 }
 
 fn seconds(call: &str) -> f64 {

@@ -84,6 +84,14 @@ fn a_run_that_was_cut_off_before_the_restart_is_made_up_for() {
 }
 
 #[test]
+fn an_agent_of_the_image_that_tries_already_is_restarted() {
+    let machine = Machine::new();
+    machine.write("fake/state", "activating\n");
+    assert_eq!(machine.run(&Userdata::default()), Some(0), "{}", machine.log());
+    assert_eq!(restarts(&machine), 1);
+}
+
+#[test]
 fn a_run_after_a_failed_one_joins() {
     let machine = Machine::new();
     machine.fail("installer", 3);
