@@ -13,6 +13,8 @@ mod address;
 mod check;
 mod duration;
 mod error;
+#[cfg(test)]
+mod gcfg_tests;
 mod global;
 mod ini;
 pub mod keys;
