@@ -1,20 +1,23 @@
 //! Log lines on standard error: text for people, JSON for machines.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{LogFormat, LoggingArgs};
 
-/// Starts logging. `quiet`: unless told otherwise, only warnings; the command prints its own story.
+/// Starts logging. `quiet`: unless told otherwise, only errors; the command tells its own story.
 pub(super) fn start(args: &LoggingArgs, quiet: bool) {
     let wanted = args.log_level.clone().or_else(|| std::env::var("RUST_LOG").ok());
-    let default = if quiet { LevelFilter::WARN } else { LevelFilter::INFO };
+    let default = if quiet { LevelFilter::ERROR } else { LevelFilter::INFO };
     let builder = EnvFilter::builder().with_default_directive(default.into());
     // A filter that cannot be read is named on standard error, and the rest of it is used.
     let filter = builder.parse_lossy(wanted.unwrap_or_default());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     match args.log_format {
         LogFormat::Text => lines.init(),

@@ -169,6 +169,8 @@ impl Launch {
                 Search::Absent
             }
             RequestFate::NotDone => Search::Absent,
+            // It said plainly why there is no VM: one look makes sure, and pods wait no longer than they must.
+            RequestFate::Unclear if error.kind == HostErrorKind::OutOfResources => self.search(connection, 1).await,
             // The host has finished: one look tells, a second one guards against a listing that lags behind.
             RequestFate::Unclear if error.kind != HostErrorKind::Nonsense => {
                 self.search(connection, LOOK_UPS_BEFORE_REPEAT).await
