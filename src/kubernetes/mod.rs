@@ -1,1 +1,146 @@
-//! x
+//! The Kubernetes cluster that the VMs join, as the provider's port [`Cluster`]: its Nodes from memory, removal of a
+//! Node with its K3s node-password secret, the API server's version. Nothing here knows of Slicer or of node groups.
+//!
+//! ```text
+//!   connect ── client ──┬── watch ── cache, freshness, record ──> snapshot of the Nodes
+//!                       ├── version ──> version of the API server
+//!                       └── removal, rights: one request when asked
+//! ```
+//!
+//! An API server that is down is a normal state here, not an error: the last snapshot stays, marked as stale. `kube` is
+//! used in this module only.
+
+mod absent;
+mod cache;
+mod client;
+mod connect;
+mod failure;
+mod freshness;
+mod record;
+mod removal;
+mod rights;
+mod timings;
+mod version;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use async_trait::async_trait;
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::ids::NodeName;
+use crate::provider::ports::{Cluster, ClusterError, ClusterStatus, NodeSnapshot};
+
+pub use absent::NoCluster;
+pub use connect::{ClientConfig, ConnectError, KubeconfigSource};
+pub use timings::Timings;
+
+use watch::NodeWatch;
+
+/// What a log filter should hold by default. kube logs every failed attempt at WARN or ERROR, some with the whole body
+/// of the answer; this module logs one line for each change of state and returns errors to its callers.
+pub const LOG_FILTER: &str = "kube_client=off,kube_runtime=off";
+
+/// The cluster behind a Kubernetes API server, watched from the moment it is started.
+pub struct KubernetesCluster {
+    client: Client,
+    timings: Timings,
+    api_url: String,
+    snapshot: Arc<ArcSwap<NodeSnapshot>>,
+    version: Arc<ArcSwapOption<String>>,
+}
+
+impl KubernetesCluster {
+    /// Starts to watch the Nodes and to ask for the version, in tasks of `tracker` that end with `shutdown`.
+    ///
+    /// Does not wait for the API server, and does not mind whether it is up. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If no client can be made of `config`: certificates, keys or credentials that cannot be used.
+    pub fn start(
+        config: &ClientConfig,
+        tracker: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ConnectError> {
+        Self::start_with(config, Timings::default(), tracker, shutdown)
+    }
+
+    /// [`Self::start`] at another pace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_with(
+        config: &ClientConfig,
+        timings: Timings,
+        tracker: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ConnectError> {
+        let watch_client = client::for_watch(config, &timings)?;
+        let client = client::for_requests(config, &timings)?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(NodeSnapshot {
+            status: ClusterStatus::Unknown,
+            nodes: Arc::new(BTreeMap::new()),
+        }));
+        let version = Arc::new(ArcSwapOption::empty());
+        let watch = NodeWatch::new(watch_client, config.api_url(), timings, Arc::clone(&snapshot));
+        tracker.spawn(watch.run(shutdown.clone()));
+        tracker.spawn(version::keep_known(
+            client.clone(),
+            timings,
+            Arc::clone(&version),
+            shutdown,
+        ));
+        Ok(Self {
+            client,
+            timings,
+            api_url: config.api_url(),
+            snapshot,
+            version,
+        })
+    }
+
+    /// What this server's account may not do in the cluster although it needs to; each as `delete nodes`. For `check`.
+    ///
+    /// # Errors
+    ///
+    /// If the API server cannot be asked.
+    pub async fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {
+        rights::missing(&self.client, self.timings.request_within).await
+    }
+
+    /// The URL of the API server. Holds no credentials.
+    #[must_use]
+    pub fn api_url(&self) -> &str {
+        &self.api_url
+    }
+}
+
+#[async_trait]
+impl Cluster for KubernetesCluster {
+    fn nodes(&self) -> NodeSnapshot {
+        NodeSnapshot::clone(&self.snapshot.load())
+    }
+
+    async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError> {
+        removal::remove_node(&self.client, self.timings.request_within, name, uid).await
+    }
+
+    fn server_version(&self) -> Option<String> {
+        self.version.load().as_deref().cloned()
+    }
+}
+
+impl fmt::Debug for KubernetesCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubernetesCluster")
+            .field("api_url", &self.api_url)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! The Nodes as the events of the watch leave them. Pure: it neither waits nor reads a clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::domain::ids::NodeName;
+use crate::domain::node::NodeRecord;
+
+/// Nodes by name.
+pub(super) type Nodes = BTreeMap<NodeName, Arc<NodeRecord>>;
+
+/// The working copy behind the published snapshots.
+///
+/// A record that says the same as the one already held replaces nothing, so that heartbeats cause no new snapshot.
+#[derive(Debug, Default)]
+pub(super) struct NodeCache {
+    nodes: Nodes,
+    listed: Nodes,
+    changed: bool,
+}
+
+impl NodeCache {
+    /// A new list begins. What is held stays valid until the list is complete.
+    pub(super) fn begin_list(&mut self) {
+        self.listed.clear();
+    }
+
+    /// One Node of the list that has begun.
+    pub(super) fn list_item(&mut self, record: NodeRecord) {
+        let record = match self.nodes.get(&record.name) {
+            Some(held) if **held == record => Arc::clone(held),
+            _ => Arc::new(record),
+        };
+        self.listed.insert(record.name.clone(), record);
+    }
+
+    /// The list is complete: what it did not mention is gone.
+    pub(super) fn finish_list(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        self.changed |= listed != self.nodes;
+        self.nodes = listed;
+    }
+
+    /// A Node is new or has changed.
+    pub(super) fn apply(&mut self, record: NodeRecord) {
+        if self.nodes.get(&record.name).is_some_and(|held| **held == record) {
+            return;
+        }
+        self.nodes.insert(record.name.clone(), Arc::new(record));
+        self.changed = true;
+    }
+
+    /// A Node is gone.
+    pub(super) fn remove(&mut self, name: &NodeName) {
+        self.changed |= self.nodes.remove(name).is_some();
+    }
+
+    /// Whether [`Self::take_changes`] would give a new index.
+    pub(super) fn has_changes(&self) -> bool {
+        self.changed
+    }
+
+    /// A copy of the index if it has changed since the last call. The records themselves are shared.
+    pub(super) fn take_changes(&mut self) -> Option<Nodes> {
+        std::mem::take(&mut self.changed).then(|| self.nodes.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, ready: bool) -> NodeRecord {
+        NodeRecord {
+            name: NodeName::from(name),
+            uid: format!("uid-{name}"),
+            provider_id: String::new(),
+            labels: BTreeMap::new(),
+            capacity: BTreeMap::new(),
+            allocatable: BTreeMap::new(),
+            ready,
+            created_at: None,
+        }
+    }
+
+    fn listed(names: &[&str]) -> NodeCache {
+        let mut cache = NodeCache::default();
+        relist(&mut cache, names);
+        cache
+    }
+
+    fn relist(cache: &mut NodeCache, names: &[&str]) {
+        cache.begin_list();
+        for name in names {
+            cache.list_item(node(name, true));
+        }
+        cache.finish_list();
+    }
+
+    fn names(nodes: &Nodes) -> Vec<&str> {
+        nodes.keys().map(NodeName::as_str).collect()
+    }
+
+    #[test]
+    fn a_list_replaces_everything_once_it_is_complete() {
+        let mut cache = listed(&["a", "b"]);
+        assert_eq!(names(&cache.take_changes().unwrap()), ["a", "b"]);
+        cache.begin_list();
+        cache.list_item(node("c", true));
+        assert_eq!(cache.take_changes(), None, "half a list is no news");
+        cache.finish_list();
+        assert_eq!(names(&cache.take_changes().unwrap()), ["c"]);
+    }
+
+    #[test]
+    fn a_list_that_was_broken_off_leaves_nothing_behind() {
+        let mut cache = listed(&["a"]);
+        cache.begin_list();
+        cache.list_item(node("ghost", true));
+        relist(&mut cache, &["a", "b"]);
+        assert_eq!(names(&cache.take_changes().unwrap()), ["a", "b"]);
+    }
+
+    #[test]
+    fn the_same_list_again_is_no_change_and_keeps_the_records() {
+        let mut cache = listed(&["a"]);
+        let before = cache.take_changes().unwrap();
+        relist(&mut cache, &["a"]);
+        assert!(!cache.has_changes());
+        cache.apply(node("b", true));
+        let after = cache.take_changes().unwrap();
+        let name = NodeName::from("a");
+        assert!(Arc::ptr_eq(&before[&name], &after[&name]));
+    }
+
+    #[test]
+    fn a_heartbeat_is_no_change() {
+        let mut cache = listed(&["a"]);
+        cache.take_changes();
+        cache.apply(node("a", true));
+        assert!(!cache.has_changes());
+        cache.apply(node("a", false));
+        assert!(!cache.take_changes().unwrap()[&NodeName::from("a")].ready);
+    }
+
+    #[test]
+    fn a_removed_node_is_gone_and_removing_it_again_is_no_change() {
+        let mut cache = listed(&["a", "b"]);
+        cache.take_changes();
+        cache.remove(&NodeName::from("a"));
+        assert_eq!(names(&cache.take_changes().unwrap()), ["b"]);
+        cache.remove(&NodeName::from("a"));
+        assert!(!cache.has_changes());
+    }
+}

@@ -1,0 +1,117 @@
+//! A Node as the API sends it (many kilobytes) to the few facts that are kept of it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::domain::ids::NodeName;
+use crate::domain::moment::UnixSeconds;
+use crate::domain::node::{NodeRecord, Resources};
+
+/// The facts of `node`; `None` if it has no name, which no API server sends.
+pub(super) fn node_record(node: Node) -> Option<NodeRecord> {
+    let Node { metadata, spec, status } = node;
+    let status = status.unwrap_or_default();
+    Some(NodeRecord {
+        name: NodeName::from(metadata.name?.as_str()),
+        uid: metadata.uid.unwrap_or_default(),
+        provider_id: spec.and_then(|spec| spec.provider_id).unwrap_or_default(),
+        labels: metadata.labels.unwrap_or_default(),
+        ready: is_ready(&status),
+        capacity: resources(status.capacity),
+        allocatable: resources(status.allocatable),
+        created_at: metadata
+            .creation_timestamp
+            .map(|created| UnixSeconds(created.0.as_second())),
+    })
+}
+
+/// Whether the Ready condition is True. Unknown (the kubelet fell silent) is not ready.
+fn is_ready(status: &NodeStatus) -> bool {
+    let conditions = status.conditions.iter().flatten();
+    conditions
+        .filter(|condition| condition.type_ == "Ready")
+        .any(|condition| condition.status == "True")
+}
+
+fn resources(amounts: Option<BTreeMap<String, Quantity>>) -> Resources {
+    let amounts = amounts.unwrap_or_default().into_iter();
+    amounts.map(|(name, Quantity(amount))| (name, amount)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(node: Value) -> Option<NodeRecord> {
+        node_record(serde_json::from_value(node).unwrap())
+    }
+
+    #[test]
+    fn a_node_of_k3s_becomes_its_facts() {
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {
+                "name": "g-1-abcd1234", "uid": "5d1f", "resourceVersion": "7",
+                "creationTimestamp": "2026-01-02T03:04:05Z",
+                "labels": {"slicer/hostgroup": "g", "kubernetes.io/arch": "amd64"},
+                "annotations": {"k3s.io/node-args": "[]"}
+            },
+            "spec": {"providerID": "slicer://g/abcd1234", "podCIDR": "10.42.1.0/24"},
+            "status": {
+                "capacity": {"cpu": "2", "memory": "4024136Ki", "pods": "110"},
+                "allocatable": {"cpu": "2", "memory": "4024000Ki"},
+                "conditions": [
+                    {"type": "MemoryPressure", "status": "False"},
+                    {"type": "Ready", "status": "True"}
+                ],
+                "images": [{"names": ["a"], "sizeBytes": 1}]
+            }
+        });
+        let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let expected = NodeRecord {
+            name: NodeName::from("g-1-abcd1234"),
+            uid: "5d1f".to_owned(),
+            provider_id: "slicer://g/abcd1234".to_owned(),
+            labels: text(&[("slicer/hostgroup", "g"), ("kubernetes.io/arch", "amd64")]),
+            capacity: text(&[("cpu", "2"), ("memory", "4024136Ki"), ("pods", "110")]),
+            allocatable: text(&[("cpu", "2"), ("memory", "4024000Ki")]),
+            ready: true,
+            created_at: Some(UnixSeconds(1_767_323_045)),
+        };
+        assert_eq!(record(node), Some(expected));
+    }
+
+    #[test]
+    fn a_node_that_has_just_registered_is_not_ready_and_knows_little() {
+        let record = record(json!({"metadata": {"name": "n"}})).unwrap();
+        assert!(!record.ready);
+        assert_eq!((record.provider_id.as_str(), record.uid.as_str()), ("", ""));
+        assert_eq!(record.created_at, None);
+        assert!(record.labels.is_empty() && record.capacity.is_empty() && record.allocatable.is_empty());
+    }
+
+    #[test]
+    fn only_a_ready_condition_that_is_true_makes_a_node_ready() {
+        for (kind, status, ready) in [
+            ("Ready", "True", true),
+            ("Ready", "False", false),
+            ("Ready", "Unknown", false),
+            ("DiskPressure", "True", false),
+        ] {
+            let conditions = json!([{"type": kind, "status": status}]);
+            let node = json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}});
+            assert_eq!(record(node).unwrap().ready, ready, "{kind}={status}");
+        }
+    }
+
+    #[test]
+    fn a_node_without_a_name_is_no_node() {
+        assert_eq!(record(json!({"metadata": {}})), None);
+    }
+}
