@@ -64,7 +64,7 @@ impl KubernetesCluster {
     ///
     /// If no client can be made of `config`: certificates, keys or credentials that cannot be used.
     pub fn start(
-        config: ClientConfig,
+        config: &ClientConfig,
         tracker: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Self, ConnectError> {
@@ -77,13 +77,13 @@ impl KubernetesCluster {
     ///
     /// As [`Self::start`].
     pub fn start_with(
-        config: ClientConfig,
+        config: &ClientConfig,
         timings: Timings,
         tracker: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Result<Self, ConnectError> {
-        let watch_client = client::for_watch(&config, &timings)?;
-        let client = client::for_requests(&config, &timings)?;
+        let watch_client = client::for_watch(config, &timings)?;
+        let client = client::for_requests(config, &timings)?;
         let snapshot = Arc::new(ArcSwap::from_pointee(NodeSnapshot {
             status: ClusterStatus::Unknown,
             nodes: Arc::new(BTreeMap::new()),
