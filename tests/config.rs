@@ -1,5 +1,8 @@
 //! The configuration file as its users meet it: text in, settings or a list of problems out.
 
+// Helpers of tests may panic as tests do; clippy.toml's exception covers only the test functions themselves.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 /// Whole files: the ones that exist, and what is said about broken ones.
 #[path = "config/files.rs"]
 mod files;

@@ -1,11 +1,15 @@
 //! From the sections of a file to a [`Config`]: which section is which, which are missing, unknown or there twice.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use super::error::Problem;
 use super::ini::{RawFile, RawSection};
 use super::keys;
 use super::limits::DefaultLimits;
 use super::paths::Paths;
 use super::section::SectionReader;
+use super::unknown;
 use super::{Config, GlobalConfig, GroupConfig, global, nodegroup};
 
 /// Checks a whole file.
@@ -40,6 +44,8 @@ pub(super) fn check(file: RawFile, paths: &Paths) -> Result<Config, Vec<Problem>
 struct Sorted<'a> {
     global: Option<&'a RawSection>,
     groups: Vec<&'a RawSection>,
+    /// The names of the groups, and their lines.
+    names: BTreeMap<Option<&'a str>, usize>,
 }
 
 struct Check<'p> {
@@ -57,7 +63,7 @@ impl Check<'_> {
             } else if kind == keys::NODE_GROUP.name {
                 self.sort_group(section, &mut sorted);
             } else {
-                self.note(section, keys::unknown_section(kind));
+                self.note(section, unknown::section(kind));
             }
         }
         sorted
@@ -68,24 +74,24 @@ impl Check<'_> {
             self.note(section, format!("has a name; write {}", keys::GLOBAL.header));
         }
         match sorted.global {
-            Some(first) => self.note_repeated(section, first),
+            Some(first) => self.note_repeated(section, first.line),
             None => sorted.global = Some(section),
         }
     }
 
     fn sort_group<'a>(&mut self, section: &'a RawSection, sorted: &mut Sorted<'a>) {
-        match sorted.groups.iter().find(|other| other.header == section.header) {
-            Some(first) => self.note_repeated(section, first),
-            None => sorted.groups.push(section),
+        match sorted.names.entry(section.header.name.as_deref()) {
+            Entry::Occupied(first) => self.note_repeated(section, *first.get()),
+            Entry::Vacant(name) => {
+                name.insert(section.line);
+                sorted.groups.push(section);
+            }
         }
     }
 
     /// The fork merged such sections in silence, so nobody could tell which of two settings was in force.
-    fn note_repeated(&mut self, section: &RawSection, first: &RawSection) {
-        let message = format!(
-            "is there already, in line {}; put all keys into one section",
-            first.line
-        );
+    fn note_repeated(&mut self, section: &RawSection, first: usize) {
+        let message = format!("is there already, in line {first}; put all keys into one section");
         self.note(section, message);
     }
 
@@ -128,7 +134,7 @@ impl Check<'_> {
                 line: 1,
                 section: None,
                 key: None,
-                message: format!("has no section {}; add one", kind.header),
+                message: format!("the file has no section {}; add one", kind.header),
             });
         }
     }

@@ -6,7 +6,8 @@ use ini::{Ini, ParseOption, Properties};
 
 use super::error::{Problem, may_be_secret};
 use super::keys;
-use super::lines::{self, CheckedText, Header, RefusedLine, SectionLines};
+use super::line::Header;
+use super::lines::{self, CheckedText, RefusedLine, SectionLines};
 
 /// A configuration file as it is written: names in lower case, values as text, nothing interpreted.
 pub(super) struct RawFile {

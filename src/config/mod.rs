@@ -1,9 +1,9 @@
 //! The configuration file: an INI text becomes checked, typed settings, or a list of everything that is wrong with it.
 //!
 //! ```text
-//!   text ── lines ──> ini ──> check ──> section ──> global, nodegroup ──> Config
-//!        what may be   rust-ini  which     each key   limits, address, token, node,
-//!        read safely   + lines   section   once       duration, value: one value each
+//!   text ── lines ────> ini ──────> check ──────> section ──> global, nodegroup ──> Config
+//!           what may    rust-ini,   the right     each key    limits, address, token, node,
+//!           be read     with lines  sections      once        duration, value: single values
 //! ```
 //!
 //! `keys` lists every key; `error` holds the words for everything that can be wrong. Nothing is applied here: the
@@ -19,12 +19,14 @@ mod global;
 mod ini;
 pub mod keys;
 mod limits;
+mod line;
 mod lines;
 mod node;
 mod nodegroup;
 mod paths;
 mod section;
 mod token;
+mod unknown;
 mod value;
 
 use std::io::Read;

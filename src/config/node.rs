@@ -13,7 +13,7 @@ const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 const LABEL_REGION: &str = "topology.kubernetes.io/region";
 
 /// Labels under kubernetes.io that a kubelet may give its own Node, from `ValidateKubeletFlags`.
-const KUBELET_LABELS: [&str; 9] = [
+const KUBELET_LABELS: [&str; 8] = [
     "beta.kubernetes.io/os",
     "beta.kubernetes.io/arch",
     "beta.kubernetes.io/instance-type",
@@ -22,7 +22,6 @@ const KUBELET_LABELS: [&str; 9] = [
     LABEL_REGION,
     "failure-domain.beta.kubernetes.io/zone",
     "failure-domain.beta.kubernetes.io/region",
-    "kubernetes.io/hostname",
 ];
 
 /// Labels that each Node gets anyway, from this server or from its kubelet.
@@ -192,9 +191,6 @@ fn kubelet_arg(text: &str) -> Result<String, Fault> {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
     {
         return Err(Fault::of(name, "is not an argument's name", EXPECTED));
-    }
-    if text.contains(char::is_control) {
-        return Err(Fault::new("holds a control character; remove it"));
     }
     match RESERVED_ARGUMENTS.iter().find(|(reserved, _)| *reserved == name) {
         Some((_, remedy)) => Err(Fault::new(format!("{name} cannot be set here: {remedy}"))),

@@ -2,7 +2,8 @@
 
 use super::error::{Fault, Problem};
 use super::ini::{RawEntry, RawSection};
-use super::keys::{self, Key, SectionKind};
+use super::keys::{Key, SectionKind};
+use super::unknown;
 
 /// What became of a key that may be given once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl<'a> SectionReader<'a> {
         };
         for (index, entry) in section.entries.iter().enumerate() {
             let Some(key) = kind.keys.iter().find(|key| key.name == entry.key) else {
-                reader.note(None, entry.line, keys::unknown_key(&entry.key, kind));
+                reader.note(None, entry.line, unknown::key(&entry.key, kind));
                 continue;
             };
             let first = section.entries.iter().take(index).find(|other| other.key == entry.key);
@@ -53,8 +54,8 @@ impl<'a> SectionReader<'a> {
                 let again = format!("is given again, first in line {}; keep one of the two", first.line);
                 reader.note(Some(key), entry.line, again);
             }
-            if entry.value.is_empty() {
-                reader.note(Some(key), entry.line, format!("is empty; expected {}", key.value));
+            if let Some(fault) = value_fault(key, &entry.value) {
+                reader.note(Some(key), entry.line, fault);
             }
         }
         reader
@@ -101,8 +102,8 @@ impl<'a> SectionReader<'a> {
         entry: &RawEntry,
         read: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Setting<T> {
-        // `new` has noted it.
-        if entry.value.is_empty() {
+        // `new` has noted these.
+        if value_fault(key, &entry.value).is_some() {
             return Setting::Faulty;
         }
         match read(&entry.value) {
@@ -142,4 +143,15 @@ impl<'a> SectionReader<'a> {
     pub(super) fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
+}
+
+/// What no value may be, whatever its key.
+fn value_fault(key: &Key, value: &str) -> Option<String> {
+    if value.is_empty() {
+        return Some(format!("is empty; expected {}", key.value));
+    }
+    // The line check lets tabs pass: they may stand around a value, not in it.
+    value
+        .contains(char::is_control)
+        .then(|| "holds a control character, such as a tab; remove it".to_owned())
 }

@@ -129,17 +129,17 @@ fn missing_sections_are_told() {
     assert_eq!(
         errors(parse("")),
         [
-            "cloud-config:1: has no section [global]; add one",
-            "cloud-config:1: has no section [nodegroup \"NAME\"]; add one",
+            "cloud-config:1: the file has no section [global]; add one",
+            "cloud-config:1: the file has no section [nodegroup \"NAME\"]; add one",
         ]
     );
     assert_eq!(
         errors(parse(GLOBAL)),
-        ["cloud-config:1: has no section [nodegroup \"NAME\"]; add one"]
+        ["cloud-config:1: the file has no section [nodegroup \"NAME\"]; add one"]
     );
     assert_eq!(
         errors(parse(GROUP)),
-        ["cloud-config:1: has no section [global]; add one"]
+        ["cloud-config:1: the file has no section [global]; add one"]
     );
 }
 

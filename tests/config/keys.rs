@@ -228,6 +228,21 @@ fn every_key_is_refused_when_it_is_empty() {
 }
 
 #[test]
+fn every_key_is_refused_when_its_value_holds_a_control_character() {
+    for key in keys::NODE_GROUP
+        .keys
+        .iter()
+        .filter(|key| !["slicer-url", "slicer-token"].contains(&key.name))
+    {
+        let message = group_error(&format!("{}=\"a\tb\"", key.name));
+        assert_eq!(
+            message,
+            format!("{}: holds a control character, such as a tab; remove it", key.name)
+        );
+    }
+}
+
+#[test]
 fn every_key_but_the_repeatable_ones_is_refused_when_it_is_given_twice() {
     for key in keys::NODE_GROUP
         .keys
