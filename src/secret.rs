@@ -2,6 +2,7 @@
 //! Nothing here shows a secret: not `Debug`, not an error.
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -117,10 +118,15 @@ fn read_file(path: &Path) -> Result<SecretString, SecretError> {
         path: path.to_owned(),
         source,
     };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+    let mut text = String::new();
+    // Not by its length: a device or a pipe has none.
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
         return Err(SecretError::TooLong { path: path.to_owned() });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     // Secrets made with `echo` end in a newline.
     let secret = text.trim();
     if secret.is_empty() {

@@ -169,7 +169,7 @@ async fn check_kubernetes(report: &mut Report, config: &Config, args: Kubernetes
         .map_or(KubeconfigSource::Inferred, KubeconfigSource::File);
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let started = match ClientConfig::load(&source).await {
-        Ok(config) => KubernetesCluster::start(config, &tracker, shutdown.clone()),
+        Ok(config) => KubernetesCluster::start(&config, &tracker, shutdown.clone()),
         Err(error) => Err(error),
     };
     let cluster = match started {

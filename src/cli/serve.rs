@@ -70,7 +70,7 @@ async fn connect(
     let config = ClientConfig::load(&source)
         .await
         .map_err(|error| CliError::Usage(format!("{error}; --without-kubernetes does without the API")))?;
-    let cluster = KubernetesCluster::start(config, tracker, shutdown.clone())
+    let cluster = KubernetesCluster::start(&config, tracker, shutdown.clone())
         .map_err(|error| CliError::Failed(error.to_string()))?;
     Ok(Arc::new(cluster))
 }

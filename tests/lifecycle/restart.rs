@@ -1,0 +1,59 @@
+//! The server ends and starts again: it knows what it knew.
+
+use slicer_cloud_provider::grpc::pb::instance_status::InstanceState::InstanceRunning;
+use slicer_cloud_provider::simulator::{Fault, FaultKind, RouteClass};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn after_a_restart_target_and_instances_are_as_before() {
+    let host = host("agents").await;
+    let config = global("") + &nodegroup("agents", &host.running.url, "");
+    let server = start(&config).await;
+    let mut client = client(&server).await;
+    wait_for_group(&mut client, "agents").await;
+    increase(&mut client, "agents", 3).await.unwrap();
+    let before = wait_for(&mut client, "agents", 3, InstanceRunning).await;
+    server.stop().await;
+
+    let server = start(&config).await;
+    let mut client = support_client(&server).await;
+    wait_for_group(&mut client, "agents").await;
+    let after = wait_for(&mut client, "agents", 3, InstanceRunning).await;
+    assert_eq!(after, before);
+    assert_eq!(
+        (target(&mut client, "agents").await, host.simulator.created_total()),
+        (3, 3)
+    );
+}
+
+#[tokio::test]
+async fn a_vm_whose_creation_was_under_way_at_the_end_is_taken_over() {
+    let host = host("agents").await;
+    let config = global("") + &nodegroup("agents", &host.running.url, "");
+    let server = start(&config).await;
+    let mut client = client(&server).await;
+    wait_for_group(&mut client, "agents").await;
+    host.simulator
+        .switch_on(Fault::every(RouteClass::Create, FaultKind::DelayAfter { ms: 60_000 }))
+        .unwrap();
+    increase(&mut client, "agents", 1).await.unwrap();
+    let id = ids(&instances(&mut client, "agents").await);
+    eventually("the host has created it", async || {
+        (host.simulator.created_total() == 1).then_some(())
+    })
+    .await;
+    // Not even a graceful end: the process is gone in the middle of the request.
+    drop(server);
+    host.simulator.clear_faults();
+
+    let server = start(&config).await;
+    let mut client = support_client(&server).await;
+    let after = wait_for(&mut client, "agents", 1, InstanceRunning).await;
+    assert_eq!(ids(&after), id, "under the id that it had before");
+    assert_eq!(host.simulator.created_total(), 1);
+}
+
+async fn support_client(server: &slicer_cloud_provider::server::Server) -> Client {
+    client(server).await
+}
