@@ -31,20 +31,24 @@ async fn after_a_restart_target_and_instances_are_as_before() {
 async fn a_vm_whose_creation_was_under_way_at_the_end_is_taken_over() {
     let host = host("agents").await;
     let config = global("") + &nodegroup("agents", &host.running.url, "");
-    let server = start(&config).await;
+    // A runtime of its own: shutting it down ends every task wherever it stands, as SIGKILL would.
+    let first_life = tokio::runtime::Runtime::new().unwrap();
+    let server = first_life.spawn({
+        let config = config.clone();
+        async move { start(&config).await }
+    });
+    let server = server.await.unwrap();
     let mut client = client(&server).await;
     wait_for_group(&mut client, "agents").await;
-    host.simulator
-        .switch_on(Fault::every(RouteClass::Create, FaultKind::DelayAfter { ms: 60_000 }))
-        .unwrap();
+    let slow = Fault::every(RouteClass::Create, FaultKind::DelayAfter { ms: 60_000 });
+    host.simulator.switch_on(slow).unwrap();
     increase(&mut client, "agents", 1).await.unwrap();
     let id = ids(&instances(&mut client, "agents").await);
     eventually("the host has created it", async || {
         (host.simulator.created_total() == 1).then_some(())
     })
     .await;
-    // Not even a graceful end: the process is gone in the middle of the request.
-    drop(server);
+    first_life.shutdown_background();
     host.simulator.clear_faults();
 
     let server = start(&config).await;
