@@ -184,6 +184,9 @@ pub(super) struct SimulateArgs {
     /// How many VMs the host has room for
     #[arg(long, env = "SLICER_SIMULATE_MAX_VMS", default_value_t = 64, value_name = "N")]
     pub(super) max_vms: usize,
+    /// Let the VMs register as Nodes with the cluster of this kubeconfig (they run no pods)
+    #[arg(long, env = "SLICER_SIMULATE_KUBECONFIG", value_name = "PATH")]
+    pub(super) kubeconfig: Option<PathBuf>,
     /// How long the creation of a VM takes, in milliseconds
     #[arg(long, env = "SLICER_SIMULATE_CREATE_MS", default_value_t = 500, value_name = "MS")]
     pub(super) create_ms: u64,

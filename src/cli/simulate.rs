@@ -1,5 +1,6 @@
 //! `simulate`: the simulated Slicer daemon alone, until a signal stops it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use super::CliError;
 use super::args::SimulateArgs;
 use super::serve::{Signals, Told};
 use crate::domain::quantity::parse_bytes;
-use crate::simulator::{Capacity, ScriptedAgent, SimulatedGroup, Simulator, SimulatorConfig, Timing};
+use crate::kubernetes::{ClientConfig, ConnectError, KubeconfigSource, SimulatedAgent};
+use crate::simulator::{Capacity, GuestAgent, ScriptedAgent, SimulatedGroup, Simulator, SimulatorConfig, Timing};
 
 pub(super) async fn run(args: SimulateArgs) -> Result<ExitCode, CliError> {
     let groups = args
@@ -35,21 +37,31 @@ pub(super) async fn run(args: SimulateArgs) -> Result<ExitCode, CliError> {
         },
         ..SimulatorConfig::default()
     };
-    let agent = ScriptedAgent {
-        userdata_time: boot / 2,
-    };
+    let agent = agent(args.kubeconfig, boot / 2).await?;
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| CliError::Failed(format!("cannot listen on {}: {error}", args.listen)))?;
     tracing::info!(address = %args.listen, "simulated Slicer daemon; faults: POST /simulator/faults");
     let mut signals = Signals::listen()?;
     let shutdown = CancellationToken::new();
-    let simulator = Simulator::new(config, Arc::new(agent));
+    let simulator = Simulator::new(config, agent);
     let serving = tokio::spawn(simulator.serve(listener, shutdown.clone()));
     while signals.next().await != Told::Stop {}
     shutdown.cancel();
     let _ = serving.await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What happens inside the VMs: they join the cluster of a kubeconfig, or only pretend to.
+async fn agent(kubeconfig: Option<PathBuf>, userdata_time: Duration) -> Result<Arc<dyn GuestAgent>, CliError> {
+    let Some(path) = kubeconfig else {
+        return Ok(Arc::new(ScriptedAgent { userdata_time }));
+    };
+    let unusable = |error: ConnectError| CliError::Usage(error.to_string());
+    let config = ClientConfig::load(&KubeconfigSource::File(path))
+        .await
+        .map_err(unusable)?;
+    Ok(Arc::new(SimulatedAgent::new(&config, userdata_time).map_err(unusable)?))
 }
 
 /// Reads `NAME[:CPUS[:RAM[:ARCH]]]`.

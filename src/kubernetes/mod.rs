@@ -4,7 +4,8 @@
 //! ```text
 //!   connect ── client ──┬── watch ── cache, freshness, record ──> snapshot of the Nodes
 //!                       ├── version ──> version of the API server
-//!                       └── removal, rights: one request when asked
+//!                       ├── removal, rights: one request when asked
+//!                       └── simulated_agent: what simulated VMs register, for trying things out
 //! ```
 //!
 //! An API server that is down is a normal state here, not an error: the last snapshot stays, marked as stale. `kube` is
@@ -19,6 +20,7 @@ mod freshness;
 mod record;
 mod removal;
 mod rights;
+mod simulated_agent;
 mod timings;
 mod version;
 mod watch;
@@ -38,6 +40,7 @@ use crate::provider::ports::{Cluster, ClusterError, ClusterStatus, NodeSnapshot}
 
 pub use absent::NoCluster;
 pub use connect::{ClientConfig, ConnectError, KubeconfigSource};
+pub use simulated_agent::SimulatedAgent;
 pub use timings::Timings;
 
 use watch::NodeWatch;

@@ -13,6 +13,7 @@
 //!
 //! Not simulated: exec, cp, fs, shell, forward, metrics (404), networks and disks. A paused VM's guest goes on.
 
+mod agent_plan;
 mod config;
 mod console;
 mod daemon;
@@ -28,6 +29,7 @@ mod serve;
 mod shared;
 mod vm;
 
+pub use agent_plan::AgentPlan;
 pub use config::{Capacity, MOST_VMS, SimulatedGroup, SimulatorConfig, Timing};
 pub use console::Console;
 pub use faults::{Fault, FaultKind, FaultReport, InvalidFault, MOST_BYTES, MOST_DELAY, MOST_FAULTS, RouteClass};
