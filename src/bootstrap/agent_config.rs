@@ -9,13 +9,19 @@ use crate::domain::ids::InstanceId;
 const TOKEN_FILE: &str = "/etc/rancher/k3s/agent-token";
 
 /// The text of the file without its end. It stops inside the list `node-label`: the script adds the label
-/// `slicer/hostname` and the key `node-name`, which need the VM's hostname.
+/// `slicer/hostname` and the key `node-name`, which need the VM's hostname. The script installs and restarts only when
+/// the file has changed; that is why the wanted version stands in a comment of it.
 pub(super) fn without_hostname(join: &Join<'_>) -> String {
     let provider_id = InstanceId::of_launch(join.group, join.launch);
     let mut kubelet_args = vec![format!("provider-id={provider_id}")];
     kubelet_args.extend_from_slice(join.kubelet_args);
 
+    let wanted = match join.version {
+        Some(version) => format!("# K3s version {}", yaml(version)),
+        None => format!("# K3s channel {}", yaml(&join.settings.channel)),
+    };
     let mut lines = vec![
+        wanted,
         format!("server: {}", yaml(&join.settings.k3s_url)),
         format!("token-file: {}", yaml(TOKEN_FILE)),
     ];

@@ -155,7 +155,7 @@ wait_for_network() {
   for ((n = 0; ; n++)); do
     if server_answers; then return; fi
     if ((SECONDS >= end)); then break; fi
-    pause "$n"
+    pause $((n > 2 ? 2 : n))
   done
   say "$k3s_url does not answer, going on"
 }
@@ -200,10 +200,12 @@ write_config() {
 }
 
 agent_state() {
-  systemctl is-active k3s-agent 2>/dev/null || true
+  local state
+  if state=$(systemctl is-active k3s-agent 2>/dev/null); then state=active; fi
+  echo "$state"
 }
 
-# Whether the exact version is known, and installed by the image or an earlier run.
+# Whether the image brought the exact version that is wanted.
 has_version() {
   local text
   [[ -n $version && -x $k3s ]] && text=$(timeout 30 "$k3s" --version 2>/dev/null) &&
@@ -211,7 +213,7 @@ has_version() {
 }
 
 is_joined() {
-  [[ ! -e $pending && $(agent_state) == active ]] && { [[ -z $version ]] || has_version; }
+  [[ ! -e $pending && $(agent_state) == active ]]
 }
 
 # Not `curl | sh`: without network that installs nothing and succeeds.
@@ -252,7 +254,7 @@ start_agent() {
   stage=start
   local end verb=start
   # An agent that runs already, or still tries, has read an older configuration.
-  case $(agent_state) in active | activating | reloading) verb=restart ;; esac
+  case $(agent_state) in active | activating) verb=restart ;; esac
   systemctl "$verb" --no-block k3s-agent || fail 14 "systemctl cannot $verb the agent"
   end=$((SECONDS + $(left "$agent_wait")))
   while :; do

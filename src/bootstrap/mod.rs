@@ -2,7 +2,7 @@
 //!
 //! `join.sh` is the script, complete but for its values; this module fills those in. What a value may be was checked by
 //! the configuration. Here it only matters that no value can become anything else than a value: each passes the one
-//! quoting function of its language ([`quote`]), and line breaks are refused.
+//! quoting function of its language (`quote`), and line breaks are refused.
 //!
 //! The join token never passes through here. The VM finds it as a Slicer secret whose name is [`token_secret_name`].
 

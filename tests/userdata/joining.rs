@@ -11,7 +11,8 @@ const PROGRAMS: [&str; 15] = [
     "uname",
 ];
 
-const CONFIG: &str = r#"server: "https://k3s.example:6443"
+const CONFIG: &str = r##"# K3s version "v1.33.6+k3s1"
+server: "https://k3s.example:6443"
 token-file: "/etc/rancher/k3s/agent-token"
 kubelet-arg:
   - "provider-id=slicer://agents-1/abcd1234"
@@ -23,7 +24,7 @@ node-label:
   - "slicer/hostgroup=agents-1"
   - "slicer/hostname=agents-1-3"
 node-name: "agents-1-3-abcd1234"
-"#;
+"##;
 
 #[test]
 fn a_vm_joins_with_its_configuration_and_token_in_private_files() {
