@@ -52,7 +52,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Limits the whole request; [`Timeouts::read`] otherwise.
+    /// Limits the whole request; `Timeouts::read` otherwise.
     pub(super) fn within(mut self, time: Duration) -> Self {
         self.time = Some(time);
         self

@@ -39,19 +39,21 @@ async fn a_read_is_repeated_when_its_connection_is_lost() {
 }
 
 #[tokio::test]
-async fn repeats_do_not_exceed_the_time_of_a_read() {
-    let server = host(ResponseTemplate::new(503).set_delay(Duration::from_millis(200))).await;
-    let start = Instant::now();
+async fn a_read_without_time_for_a_repeat_ends_with_the_answer_it_has() {
+    let server = host(ResponseTemplate::new(503)).await;
     let timeouts = Timeouts {
-        read: Duration::from_millis(250),
+        // Less than the first pause.
+        read: Duration::from_millis(95),
         ..PATIENT
     };
-    client_with(&server.uri(), None, timeouts)
-        .host_groups()
-        .await
-        .unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    assert!(requests(&server).await <= 2);
+    let client = client_with(&server.uri(), None, timeouts);
+    let mut kinds = Vec::new();
+    // On a loaded machine some answers come too late for such a short time, but not all.
+    while kinds.len() < 50 && kinds.last() != Some(&Kind::Broken) {
+        kinds.push(client.host_groups().await.unwrap_err().kind);
+    }
+    assert_eq!(kinds.last(), Some(&Kind::Broken));
+    assert!(requests(&server).await <= kinds.len());
 }
 
 #[tokio::test]

@@ -71,4 +71,5 @@ async fn a_refused_secret_is_not_looked_for_again() {
     secret_posted(&server, 400).await;
     let error = ensure(&server).await.unwrap_err();
     assert_is(&error, Kind::Refused, Fate::NotDone);
+    assert_eq!(requests(&server).await, 2);
 }

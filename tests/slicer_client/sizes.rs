@@ -66,6 +66,13 @@ async fn a_body_without_end_is_read_up_to_the_limit_only() {
 }
 
 #[tokio::test]
+async fn an_error_may_be_64_kib_long() {
+    let error = |length| create_error(ResponseTemplate::new(500).set_body_string("x".repeat(length)));
+    assert_is(&error(64 * 1024).await, Kind::Broken, Fate::Unclear);
+    assert_is(&error(64 * 1024 + 1).await, Kind::Nonsense, Fate::Unclear);
+}
+
+#[tokio::test]
 async fn a_large_list_within_the_limit_is_read() {
     let vms: Vec<_> = (0..5000)
         .map(|n| json!({"hostname": format!("agents-{n}"), "tags": ["x".repeat(200)]}))
