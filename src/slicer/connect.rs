@@ -70,7 +70,8 @@ impl Target {
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(system_roots, ca_bundle)?)
             .redirect(reqwest::redirect::Policy::none())
-            // What may be repeated is decided in `transport` alone.
+            // What may be repeated is decided in `transport` alone. (Below that, hyper may still move a request from a
+            // connection that turns out to be closed to a new one, but only one of which it has sent no byte.)
             .retry(reqwest::retry::never())
             .connect_timeout(connect)
             .pool_idle_timeout(IDLE)

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 
-use super::transport::Call;
+use super::call::Call;
 use super::types::{self, HostInfo};
 use super::{Client, wording};
 use crate::domain::failure::{HostError, HostErrorKind, RequestFate};

@@ -13,7 +13,7 @@ pub(super) struct Lost {
     pub(super) fate: RequestFate,
     /// What happened; may hold text of the host.
     pub(super) detail: String,
-    /// It may pass by itself: a connection that was not made, or was lost.
+    /// It may pass by itself soon: a connection that was not made, or was lost.
     pub(super) passing: bool,
 }
 
@@ -23,7 +23,9 @@ impl Lost {
         use HostErrorKind::{Nonsense, Unreachable};
         use RequestFate::{MayStillHappen, NotDone, Unclear};
         let (kind, fate, passing, detail) = if error.is_connect() {
-            (Unreachable, NotDone, true, no_connection(error, timeouts.connect))
+            // A wrong certificate is still wrong a moment later.
+            let passing = find::<rustls::Error>(error).is_none();
+            (Unreachable, NotDone, passing, no_connection(error, timeouts.connect))
         } else if error.is_builder() {
             return Self::not_sent(&causes(error));
         } else if error.is_timeout() {

@@ -4,7 +4,8 @@
 //! ```text
 //!   host            the calls, as the provider needs them
 //!    ├─ types       JSON out and in, liberal in what it reads ── list, scalar
-//!    └─ transport   one request, bounded in time and size; repeats of reads
+//!    ├─ call        a request and its limits
+//!    └─ transport   sends it, bounded in time and size; repeats of reads
 //!        ├─ connect    where the host is and how it is reached: TLS roots, unix socket, proxies
 //!        ├─ answer     an error answer: its text, its kind, and whether it happened ── wording
 //!        ├─ lost       no whole answer came: what that means
@@ -16,6 +17,7 @@
 //! may have been carried out.
 
 mod answer;
+mod call;
 mod connect;
 mod host;
 mod list;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use http::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Timeouts;
 use super::answer;
+use super::call::Call;
 use super::connect::Target;
 use super::lost::Lost;
 use super::redact::Redactor;
@@ -21,71 +21,12 @@ use crate::secret::SecretSource;
 /// Most bytes of an error's body. An error is a line of text; more than this is not from Slicer.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// Most bytes of every other answer, lists excepted.
-const MAX_BODY: usize = 1024 * 1024;
-
 /// Repeats of a read: two, after about 0.1 and 0.2 s with jitter, so that the clients of a host that comes back do not
 /// fall upon it at once.
 const REPEATS: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(100))
     .with_max_times(2)
     .with_jitter();
-
-/// A request as Slicer's API has it.
-pub(super) struct Call<'a> {
-    method: Method,
-    path: &'a [&'a str],
-    query: Option<(&'a str, &'a str)>,
-    body: Option<Value>,
-    secret: Option<&'a SecretString>,
-    time: Option<Duration>,
-    max_body: usize,
-}
-
-impl<'a> Call<'a> {
-    /// A request without a body for the resource at `path`, each segment not yet encoded.
-    pub(super) fn new(method: Method, path: &'a [&'a str]) -> Self {
-        Self {
-            method,
-            path,
-            query: None,
-            body: None,
-            secret: None,
-            time: None,
-            max_body: MAX_BODY,
-        }
-    }
-
-    /// With this one query parameter.
-    pub(super) fn query(mut self, name: &'a str, value: &'a str) -> Self {
-        self.query = Some((name, value));
-        self
-    }
-
-    /// With this JSON body.
-    pub(super) fn body(mut self, body: Value) -> Self {
-        self.body = Some(body);
-        self
-    }
-
-    /// The body holds this secret: no error may show it.
-    pub(super) fn with_secret(mut self, secret: &'a SecretString) -> Self {
-        self.secret = Some(secret);
-        self
-    }
-
-    /// Limits the whole request; [`Timeouts::read`] otherwise.
-    pub(super) fn within(mut self, time: Duration) -> Self {
-        self.time = Some(time);
-        self
-    }
-
-    /// Limits the body of a successful answer to `bytes`.
-    pub(super) fn at_most(mut self, bytes: usize) -> Self {
-        self.max_body = bytes;
-        self
-    }
-}
 
 /// A request that failed, with what the caller may still want to know of it.
 pub(super) struct Failed {
@@ -145,7 +86,7 @@ impl Attempt {
         HostError { kind, fate, message }
     }
 
-    fn lost(&self, lost: Lost) -> Failed {
+    fn lost(&self, lost: &Lost) -> Failed {
         Failed {
             error: self.error(lost.kind, lost.fate, &lost.detail),
             status: None,
@@ -209,7 +150,7 @@ impl Transport {
         let redactor = Redactor::new(token.iter().chain(call.secret));
         let Some(mut url) = self.target.url(call.path) else {
             let title = format!("{} {}", call.method, self.target);
-            return Err(Attempt { title, redactor }.lost(Lost::not_sent("a name that cannot be part of a URL")));
+            return Err(Attempt { title, redactor }.lost(&Lost::not_sent("a name that cannot be part of a URL")));
         };
         let title = format!("{} {}", call.method, self.target.show(&url));
         let attempt = Attempt { title, redactor };
@@ -219,7 +160,7 @@ impl Transport {
         let mut request = self.target.http().request(call.method.clone(), url).timeout(time);
         if let Some(token) = &token {
             let Some(bearer) = bearer(token) else {
-                return Err(attempt.lost(Lost::not_sent("the API token holds characters that HTTP cannot carry")));
+                return Err(attempt.lost(&Lost::not_sent("the API token holds characters that HTTP cannot carry")));
             };
             request = request.header(AUTHORIZATION, bearer);
         }
@@ -228,7 +169,7 @@ impl Transport {
         }
         match request.send().await {
             Ok(response) => self.receive(attempt, response, call.max_body, time).await,
-            Err(error) => Err(attempt.lost(Lost::from(&error, &self.timeouts, time))),
+            Err(error) => Err(attempt.lost(&Lost::from(&error, &self.timeouts, time))),
         }
     }
 
@@ -242,7 +183,7 @@ impl Transport {
         let status = response.status();
         tracing::debug!(request = attempt.title, %status, "the Slicer host answered");
         if !status.is_success() {
-            return Err(refusal(&attempt, status, read_body(response, MAX_ERROR_BODY).await));
+            return Err(refusal(&attempt, status, &read_body(response, MAX_ERROR_BODY).await));
         }
         match read_body(response, max_body).await {
             Body::Whole(body) => Ok(Answer { attempt, body }),
@@ -254,19 +195,19 @@ impl Transport {
                     passing: false,
                 })
             }
-            Body::CutOff(_, error) => Err(attempt.lost(Lost::from(&error, &self.timeouts, time))),
+            Body::CutOff(_, error) => Err(attempt.lost(&Lost::from(&error, &self.timeouts, time))),
         }
     }
 }
 
 /// The failure that an error answer is. A body that is cut off still has its status and the text that came; one that
 /// does not end is nonsense, and only what the status says of the request's fate counts.
-fn refusal(attempt: &Attempt, status: StatusCode, body: Body) -> Failed {
-    let text = match &body {
+fn refusal(attempt: &Attempt, status: StatusCode, body: &Body) -> Failed {
+    let text = match body {
         Body::Whole(bytes) | Body::CutOff(bytes, _) => attempt.redactor.redact(&answer::error_text(bytes)),
         Body::TooLong => format!("the error is longer than {MAX_ERROR_BODY} bytes"),
     };
-    let (kind, fate) = match &body {
+    let (kind, fate) = match body {
         Body::TooLong => (HostErrorKind::Nonsense, answer::judge(status, "").1),
         _ => answer::judge(status, &text),
     };
