@@ -237,10 +237,45 @@ async fn a_watch_that_is_too_old_is_followed_by_a_new_list() {
 }
 
 #[tokio::test]
+async fn a_new_list_that_never_gets_complete_is_stale_although_its_first_page_comes() {
+    let mut api = FakeApi::started();
+    for n in 0..20 {
+        api.put_node(&format!("n{n:02}"), "1", true);
+    }
+    let timings = Timings {
+        page_size: 10,
+        ..quick()
+    };
+    let watched = Watched::of(&api, timings).await;
+    watched.is(ClusterStatus::Live).await;
+    api.stop();
+    api.delete_node("n00");
+    api.put_node("n99", "1", true);
+    api.compact();
+    api.fail(
+        "GET /api/v1/nodes?&limit=10&continue",
+        Fault::Refuse(500, "InternalError"),
+    );
+    api.start();
+    watched.is(ClusterStatus::Stale).await;
+    let attempts = api.requests("continue").len();
+    eventually("more attempts", || api.requests("continue").len() >= attempts + 3).await;
+    assert_eq!(watched.cluster.nodes().status, ClusterStatus::Stale);
+    assert!(watched.node("n00").is_some(), "the last complete list stays");
+    api.mend();
+    watched.is(ClusterStatus::Live).await;
+    assert!(watched.node("n00").is_none());
+}
+
+#[tokio::test]
 async fn an_api_server_restored_from_a_backup_is_listed_anew() {
     let mut api = FakeApi::started();
     api.put_node("a", "1", true);
-    let watched = Watched::of(&api, quick()).await;
+    let timings = Timings {
+        silent_after: Duration::from_secs(3600),
+        ..quick()
+    };
+    let watched = Watched::of(&api, timings).await;
     watched.shows(&["a"]).await;
     api.stop();
     api.restore_from_backup();
@@ -259,6 +294,7 @@ async fn a_watch_that_falls_silent_is_given_up_and_started_again() {
     watched.is(ClusterStatus::Stale).await;
     api.mend();
     watched.is(ClusterStatus::Live).await;
+    assert!(api.requests("limit=500").len() >= 2, "started again, not waited for");
 }
 
 #[tokio::test]
