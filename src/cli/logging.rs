@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{LogFormat, LoggingArgs};
+use crate::kubernetes::LOG_FILTER;
 
 /// Starts logging. `quiet`: unless told otherwise, only errors; the command tells its own story.
 pub(super) fn start(args: &LoggingArgs, quiet: bool) {
@@ -13,7 +14,8 @@ pub(super) fn start(args: &LoggingArgs, quiet: bool) {
     let default = if quiet { LevelFilter::ERROR } else { LevelFilter::INFO };
     let builder = EnvFilter::builder().with_default_directive(default.into());
     // A filter that cannot be read is named on standard error, and the rest of it is used.
-    let filter = builder.parse_lossy(wanted.unwrap_or_default());
+    let wanted = format!("{LOG_FILTER},{}", wanted.unwrap_or_default());
+    let filter = builder.parse_lossy(wanted);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
