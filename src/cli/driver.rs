@@ -199,6 +199,7 @@ impl Driver {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // for map_err
 fn text(status: tonic::Status) -> String {
     format!("the server answered {:?}: {}", status.code(), status.message())
 }

@@ -39,6 +39,7 @@ pub fn catch_panic() -> CatchPanicLayer<PanicHandler> {
     CatchPanicLayer::custom(answer_panic as PanicHandler)
 }
 
+#[allow(clippy::needless_pass_by_value)] // the layer's signature
 fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response<Body> {
     let text = panic
         .downcast_ref::<&str>()

@@ -1,5 +1,7 @@
 //! The life of node groups through the public face: gRPC calls in, REST requests to simulated Slicer hosts out.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

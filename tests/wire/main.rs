@@ -1,5 +1,7 @@
 //! Every RPC through the public face: gRPC bytes in, gRPC bytes out, as clients of all versions send and read them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
