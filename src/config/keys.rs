@@ -231,7 +231,7 @@ pub(super) const MEMORY_RESERVE: Key = optional(
     "what a VM's kernel keeps of its memory",
 );
 pub(super) const EPHEMERAL_STORAGE: Key = optional("ephemeral-storage", "quantity such as 25G", "25G", "disk of a VM");
-pub(super) const GPU_TYPE: Key = optional("gpu-type", "label value", "from Slicer", "value of the GPU label");
+pub(super) const GPU_TYPE: Key = optional("gpu-type", "label value", "nvidia", "value of the GPU label");
 pub(super) const GPU_COUNT: Key = optional("gpu-count", "0 to 64", "from Slicer", "GPUs of a VM");
 pub(super) const PRICE_PER_HOUR: Key = optional(
     "price-per-hour",
