@@ -11,7 +11,10 @@ fn the_readme_has_a_row_for_every_configuration_key() {
         for key in section.keys {
             let repeatable = if key.repeatable { "; repeatable" } else { "" };
             let default = key.default.unwrap_or("required");
-            let row = format!("| `{}` | {} | {}{repeatable} | {default} |", key.name, key.value, key.doc);
+            let row = format!(
+                "| `{}` | {} | {}{repeatable} | {default} |",
+                key.name, key.value, key.doc
+            );
             assert!(readme.contains(&row), "missing in README.md:\n{row}");
         }
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::DropGuard;
@@ -12,7 +11,6 @@ use super::config::{Capacity, SimulatorConfig};
 use super::faults::{Fault, FaultReport, InvalidFault};
 use super::guest::{GuestAgent, UserdataOrder};
 use super::journal::RequestLog;
-use super::routes;
 use super::shared::{Shared, State};
 use super::vm::{TagFilter, Vm, VmView};
 
@@ -40,13 +38,6 @@ impl Simulator {
         let end = Arc::new(shared.end.clone().drop_guard());
         shared.change(|_| ());
         Self { shared, _end: end }
-    }
-
-    /// All routes. A router cannot close a connection: where a fault wants that, it answers 502 unless
-    /// [`serve`](Self::serve) serves it.
-    pub fn router(&self) -> Router {
-        self.shared.change(|_| ());
-        routes::router(self)
     }
 
     /// All VMs, by hostname.

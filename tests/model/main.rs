@@ -377,6 +377,12 @@ fn fake_node(id: &InstanceId) -> NodeQuery {
     }
 }
 
+/// A runtime whose clock stands still while there is work, and jumps when there is none.
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
+}
+
 /// Runs the steps; each [`Step::Kill`] ends a life of the provider wherever its jobs stand.
 fn live_through(steps: &[Step]) {
     let world: SharedWorld = Arc::new(Mutex::new(World::default()));
@@ -384,11 +390,7 @@ fn live_through(steps: &[Step]) {
     let last = lives.len() - 1;
     for (number, steps) in lives.into_iter().enumerate() {
         world.lock().unwrap().forget_late_vms();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = runtime();
         runtime.block_on(async {
             let life = Life::begin(&world);
             for step in steps {
@@ -415,11 +417,7 @@ proptest! {
 fn a_host_that_is_down_does_not_change_how_the_other_groups_behave() {
     let world: SharedWorld = Arc::new(Mutex::new(World::default()));
     world.lock().unwrap().hosts[0].down = true;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = runtime();
     runtime.block_on(async {
         let life = Life::begin(&world);
         life.increase(0, 4);

@@ -24,22 +24,26 @@ use super::refusal::Refusal;
 /// The version that the simulated daemon claims: that of the OpenAPI document it follows.
 const VERSION: &str = "0.1.71";
 
-/// All routes of a simulator.
-pub(super) fn router(simulator: &Simulator) -> Router {
-    let gate = from_fn_with_state(simulator.clone(), gate::gate);
-    let authorize = from_fn_with_state(simulator.clone(), gate::authorize);
-    let slicer = slicer_routes()
-        .route_layer(authorize)
-        .route("/healthz", get(healthz))
-        .method_not_allowed_fallback(no_such_method)
-        .fallback(no_such_route)
-        .layer(gate);
-    let router = if simulator.shared.admin_routes {
-        slicer.merge(admin::routes().layer(from_fn(gate::buffer_body)))
-    } else {
-        slicer
-    };
-    router.with_state(simulator.clone())
+impl Simulator {
+    /// All routes. A router cannot close a connection: where a fault wants that, it answers 502 unless
+    /// [`serve`](Self::serve) serves it.
+    pub fn router(&self) -> Router {
+        self.shared.change(|_| ());
+        let gate = from_fn_with_state(self.clone(), gate::gate);
+        let authorize = from_fn_with_state(self.clone(), gate::authorize);
+        let slicer = slicer_routes()
+            .route_layer(authorize)
+            .route("/healthz", get(healthz))
+            .method_not_allowed_fallback(no_such_method)
+            .fallback(no_such_route)
+            .layer(gate);
+        let router = if self.shared.admin_routes {
+            slicer.merge(admin::routes().layer(from_fn(gate::buffer_body)))
+        } else {
+            slicer
+        };
+        router.with_state(self.clone())
+    }
 }
 
 fn slicer_routes() -> Router<Simulator> {
