@@ -3,9 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::server::{Listen, TlsFiles};
+
+/// What the variable of a switch may say: true, yes, on, 1, or their opposites. Anything else is refused: nobody is to
+/// guess what it means.
+fn switch() -> BoolishValueParser {
+    BoolishValueParser::new()
+}
 
 /// Lets an unmodified Kubernetes cluster-autoscaler add and remove K3s nodes on Slicer hosts.
 #[derive(Debug, Parser)]
@@ -68,7 +75,7 @@ pub(super) struct KubernetesArgs {
     #[arg(long, env = "SLICER_KUBECONFIG", value_name = "PATH")]
     pub(super) kubeconfig: Option<PathBuf>,
     /// Do without the Kubernetes API: Nodes are neither watched nor removed
-    #[arg(long, env = "SLICER_WITHOUT_KUBERNETES")]
+    #[arg(long, env = "SLICER_WITHOUT_KUBERNETES", value_parser = switch())]
     pub(super) without_kubernetes: bool,
 }
 
@@ -92,7 +99,7 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     pub(super) tls: TlsArgs,
     /// Listen beyond loopback without mTLS: anybody who can connect can then create and delete machines
-    #[arg(long, env = "SLICER_ALLOW_INSECURE")]
+    #[arg(long, env = "SLICER_ALLOW_INSECURE", value_parser = switch())]
     pub(super) allow_insecure: bool,
 }
 
@@ -155,7 +162,7 @@ pub(super) struct DemoArgs {
     )]
     pub(super) admin_listen: SocketAddr,
     /// End after the scale-down instead of going on serving
-    #[arg(long, env = "SLICER_DEMO_EXIT")]
+    #[arg(long, env = "SLICER_DEMO_EXIT", value_parser = switch())]
     pub(super) exit: bool,
 }
 

@@ -63,12 +63,9 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
     };
     let outcome = tokio::select! {
         outcome = scenario => outcome.map_err(CliError::Failed),
-        told = signals.next() => {
-            if told == Told::Stop {
-                server.stop().await;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Ok(())
+        () = stop_signal(&mut signals) => {
+            server.stop().await;
+            return Ok(ExitCode::SUCCESS);
         }
     };
     if outcome.is_ok() && !args.exit {
@@ -84,6 +81,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
+/// A demo has nothing to reload.
 async fn stop_signal(signals: &mut Signals) {
     while signals.next().await != Told::Stop {}
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::grpc::pb::cloud_provider_client::CloudProviderClient;
 use crate::grpc::pb::instance_status::InstanceState;
@@ -81,8 +81,9 @@ impl Driver {
         } else {
             format!("http://{address}")
         };
-        let channel = Channel::from_shared(uri).map_err(|error| error.to_string())?;
-        let channel = channel.timeout(Duration::from_secs(5)).connect().await;
+        // `Channel::from_shared` does not know unix sockets.
+        let endpoint = Endpoint::from_shared(uri).map_err(|error| error.to_string())?;
+        let channel = endpoint.timeout(Duration::from_secs(5)).connect().await;
         Ok(Self {
             client: CloudProviderClient::new(channel.map_err(|error| format!("cannot connect to {address}: {error}"))?),
             begun: Instant::now(),

@@ -41,7 +41,9 @@ pub(super) async fn run(args: SimulateArgs) -> Result<ExitCode, CliError> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| CliError::Failed(format!("cannot listen on {}: {error}", args.listen)))?;
-    tracing::info!(address = %args.listen, "simulated Slicer daemon; faults: POST /simulator/faults");
+    // The port that was given may be 0.
+    let address = listener.local_addr().unwrap_or(args.listen);
+    tracing::info!(%address, "simulated Slicer daemon; faults: POST /simulator/faults");
     let mut signals = Signals::listen()?;
     let shutdown = CancellationToken::new();
     let simulator = Simulator::new(config, agent);

@@ -24,7 +24,10 @@ const LOG_LINES: u32 = 20;
 pub(super) async fn run(shared: Arc<Shared>, managed: Arc<ManagedGroup>) {
     let mut failures_in_a_row = 0;
     loop {
-        let listed = tick(&shared, &managed).await;
+        // Cut off in the middle, a round has only asked: a stopping server waits for no host that hangs.
+        let Some(listed) = managed.ended.run_until_cancelled(tick(&shared, &managed)).await else {
+            return;
+        };
         managed.changed.notify_waiters();
         failures_in_a_row = if listed { 0 } else { failures_in_a_row + 1 };
         let until = Instant::now() + pause(&shared, &managed, failures_in_a_row);

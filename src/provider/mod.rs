@@ -17,7 +17,7 @@ mod state;
 mod timings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -158,6 +158,8 @@ pub struct Parts {
 /// All node groups, and what the cluster-autoscaler may ask of them.
 pub struct Provider {
     groups: ArcSwap<BTreeMap<NodeGroupId, Arc<ManagedGroup>>>,
+    /// Held by whoever replaces `groups`: a reload and the end of a group may come together.
+    replacing: Mutex<()>,
     connect: Connect,
     shared: Arc<Shared>,
 }
@@ -189,6 +191,7 @@ impl Provider {
         });
         let provider = Arc::new(Self {
             groups: ArcSwap::default(),
+            replacing: Mutex::new(()),
             connect: parts.connect,
             shared,
         });
@@ -200,9 +203,11 @@ impl Provider {
     /// gone from it go on until they are empty, but do not grow.
     ///
     /// # Errors
-    /// As [`Self::start`]; then everything is as it was.
+    /// As [`Self::start`], or the name of the cluster changed; then everything is as it was.
     pub fn reconfigure(&self, config: &Config) -> Result<(), String> {
+        self.check_cluster(config)?;
         let connections = self.connect_all(config)?;
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.groups.load_full();
         let mut groups = BTreeMap::new();
         let mut new_groups = Vec::new();
@@ -239,6 +244,19 @@ impl Provider {
             tracker.spawn(keeper::run(shared, managed));
         }
         Ok(())
+    }
+
+    /// VMs are known by the name of their cluster: under another one those that exist would be lost sight of.
+    fn check_cluster(&self, config: &Config) -> Result<(), String> {
+        let (old, new) = (&self.shared.settings.load().cluster, &config.global.cluster);
+        if old == new {
+            return Ok(());
+        }
+        Err(format!(
+            "the cluster's name would change from {old} to {new}, and the VMs that are tagged for {old} would be lost \
+             sight of: set cluster-name = {old} (without it the name comes from k3s-url), or scale to zero and start \
+             the server anew"
+        ))
     }
 
     fn connect_all(&self, config: &Config) -> Result<Vec<Connection>, String> {
@@ -509,14 +527,20 @@ impl Provider {
     fn drop_empty_retired_groups(&self) {
         let is_over =
             |managed: &Arc<ManagedGroup>| managed.is_retired() && managed.state().group.slots().next().is_none();
-        let groups = self.groups.load();
-        if !groups.values().any(is_over) {
+        if !self.groups.load().values().any(is_over) {
             return;
         }
-        let left = groups.iter().filter(|(_, managed)| !is_over(managed));
-        self.groups.store(Arc::new(
-            left.map(|(id, managed)| (id.clone(), Arc::clone(managed))).collect(),
-        ));
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups = BTreeMap::clone(&self.groups.load());
+        groups.retain(|id, managed| {
+            let over = is_over(managed);
+            if over {
+                tracing::info!(group = %id, "the last VM of the node group is gone, and so is the group");
+                managed.ended.cancel();
+            }
+            !over
+        });
+        self.groups.store(Arc::new(groups));
     }
 
     /// What happened lately.

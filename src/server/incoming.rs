@@ -1,5 +1,6 @@
 //! Connections as they come in: accepted, with the TLS handshake done, ready for gRPC. Bounded in number and time.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 
@@ -28,7 +29,21 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A connection, whatever carries it.
-pub(super) struct Connection(Box<dyn Stream>);
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    /// While nothing has come in: ends the connection when the server stops. gRPC's own graceful end waits for the
+    /// client's first words, so a connection that never says any would hold the server.
+    silent_until: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Connection {
+    fn new(stream: impl Stream + 'static, shutdown: CancellationToken) -> Self {
+        Self {
+            stream: Box::new(stream),
+            silent_until: Some(Box::pin(shutdown.cancelled_owned())),
+        }
+    }
+}
 
 impl Connected for Connection {
     type ConnectInfo = ();
@@ -38,21 +53,30 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buf)
+        let filled = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buf);
+        if buf.filled().len() > filled {
+            self.silent_until = None;
+        }
+        match &mut self.silent_until {
+            // Nothing read and no error is the end of the stream.
+            Some(shutdown) if read.is_pending() => shutdown.as_mut().poll(context).map(Ok),
+            _ => read,
+        }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, buf)
+        Pin::new(&mut self.stream).poll_write(context, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
@@ -60,11 +84,11 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(context, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }
 
@@ -84,6 +108,7 @@ pub(super) fn accept(
         ready,
         handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
         tracker: tracker.clone(),
+        shutdown: shutdown.clone(),
     };
     tracker.spawn(async move {
         tokio::select! {
@@ -102,6 +127,7 @@ struct Door {
     ready: mpsc::Sender<io::Result<Connection>>,
     handshakes: Arc<Semaphore>,
     tracker: TaskTracker,
+    shutdown: CancellationToken,
 }
 
 impl Door {
@@ -113,7 +139,7 @@ impl Door {
                     Err(error) => Err(error),
                 },
                 Bound::Unix(listener, _) => match listener.accept().await {
-                    Ok((stream, _)) => self.admit(Connection(Box::new(stream))).await,
+                    Ok((stream, _)) => self.admit(stream).await,
                     Err(error) => Err(error),
                 },
             };
@@ -127,26 +153,29 @@ impl Door {
     async fn greet(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let Some(tls) = &self.tls else {
-            return self.admit(Connection(Box::new(stream))).await;
+            return self.admit(stream).await;
         };
         let acceptor = tls.acceptor();
         let permit = Arc::clone(&self.handshakes).acquire_owned().await;
-        let ready = self.ready.clone();
+        let (ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
         self.tracker.spawn(async move {
             let peer = stream.peer_addr();
-            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    let _ = ready.send(Ok(Connection(Box::new(stream)))).await;
+            let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
+            match shutdown.run_until_cancelled(handshake).await {
+                Some(Ok(Ok(stream))) => {
+                    let _ = ready.send(Ok(Connection::new(stream, shutdown))).await;
                 }
-                Ok(Err(error)) => tracing::warn!(?peer, %error, "TLS handshake failed"),
-                Err(_) => tracing::warn!(?peer, "TLS handshake took too long"),
+                Some(Ok(Err(error))) => tracing::warn!(?peer, %error, "TLS handshake failed"),
+                Some(Err(_)) => tracing::warn!(?peer, "TLS handshake took too long"),
+                None => {} // nobody is served any more
             }
             drop(permit);
         });
         Ok(())
     }
 
-    async fn admit(&self, connection: Connection) -> io::Result<()> {
+    async fn admit(&self, stream: impl Stream + 'static) -> io::Result<()> {
+        let connection = Connection::new(stream, self.shutdown.clone());
         // The receiver is gone only when the server stops.
         let _ = self.ready.send(Ok(connection)).await;
         Ok(())

@@ -1,0 +1,20 @@
+//! The program as its users meet it: a process with flags, signals and exit codes, its sockets, its certificates, its
+//! pages, and what it must never tell. What the RPCs do is tested elsewhere.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin; //     the pages of the admin address
+mod authority; // certificates
+mod check; //     `check`
+mod demo; //      `demo` and `simulate`
+mod k3s; //       a K3s server, as far as `check` asks it
+mod mtls; //      who may connect
+mod outage; //    hosts that are down when the server starts
+mod pages; //     a client of the admin address
+mod program; //   the process
+mod reload; //    SIGHUP
+mod secrecy; //   no token in any output
+mod socket; //    unix sockets
+mod stopping; //  SIGTERM and SIGINT
+mod usage; //     flags, environment variables, exit codes
