@@ -130,14 +130,20 @@ impl ManagedGroup {
 
     /// Takes over a new configuration.
     pub(super) fn reconnect(&self, connection: Connection) {
-        let host_changed = self.connection.load().config.endpoint != connection.config.endpoint;
+        let host_changed = {
+            let known = self.connection.load();
+            known.config.endpoint != connection.config.endpoint
+                || known.config.spec.host_group != connection.config.spec.host_group
+        };
         self.retired.store(false, Ordering::Relaxed);
         self.connection.store(Arc::new(connection));
         {
             let mut state = self.state();
             state.host_group_read_at = None;
             if host_changed {
+                tracing::warn!(group = %self.id, "node group moves to another host; VMs that are not found there are no longer instances");
                 state.host_group = None;
+                state.group.host_changed();
             }
         }
         self.find_shape();

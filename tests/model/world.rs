@@ -169,7 +169,17 @@ impl World {
         self.publish();
     }
 
+    /// Nodes are as they are told; those whose VM is gone stop being ready.
     fn publish(&mut self) {
+        let alive: BTreeSet<String> = (0..2)
+            .flat_map(|host| self.ours(host))
+            .map(|id| id.to_string())
+            .collect();
+        for node in self.nodes.values_mut() {
+            if node.ready && !alive.contains(&node.provider_id) {
+                Arc::make_mut(node).ready = false;
+            }
+        }
         self.snapshot = Arc::new(self.nodes.clone());
     }
 
