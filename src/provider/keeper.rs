@@ -1,5 +1,6 @@
 //! The keeper of a node group: one task that lists the group's VMs, follows what changes, and starts the removals
-//! that are due. It never ends before the server does, and a host that is down slows down nobody but its own keeper.
+//! that are due. It ends with the server, or with its group, and a host that is down slows down nobody but its own
+//! keeper.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,11 @@ const LOG_LINES: u32 = 20;
 pub(super) async fn run(shared: Arc<Shared>, managed: Arc<ManagedGroup>) {
     let mut failures_in_a_row = 0;
     loop {
-        let listed = tick(&shared, &managed).await;
+        let listed = tokio::select! {
+            // A host that hangs does not hold the server's end.
+            () = managed.ended.cancelled() => return,
+            listed = tick(&shared, &managed) => listed,
+        };
         managed.changed.notify_waiters();
         failures_in_a_row = if listed { 0 } else { failures_in_a_row + 1 };
         let until = Instant::now() + pause(&shared, &managed, failures_in_a_row);
@@ -81,6 +86,9 @@ async fn read_host_group(shared: &Shared, managed: &ManagedGroup, connection: &C
     let Ok(groups) = connection.host.host_groups().await else {
         return;
     };
+    if !std::ptr::eq(connection, &raw const **managed.connection.load()) {
+        return; // a reload came between: it was the wrong host that answered
+    }
     let wanted = &connection.config.spec.host_group;
     let found = groups.into_iter().find(|group| group.name == *wanted);
     if found.is_none() && read_at.is_none() {
