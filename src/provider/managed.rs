@@ -15,7 +15,7 @@ use super::secret::TokenSecret;
 use crate::config::GroupConfig;
 use crate::domain::failure::HostError;
 use crate::domain::group::Group;
-use crate::domain::ids::{ClusterId, InstanceId, NodeGroupId};
+use crate::domain::ids::{ClusterId, Hostname, InstanceId, NodeGroupId};
 use crate::domain::moment::Moment;
 use crate::domain::spec::NodeGroupSpec;
 use crate::domain::template::Shape;
@@ -68,6 +68,10 @@ pub(super) struct GroupState {
     pub(super) removal_attempts: BTreeMap<InstanceId, RemovalAttempt>,
     /// The uids of Nodes that are being removed.
     pub(super) nodes_in_removal: BTreeSet<String>,
+    /// Second VMs of launches that are being removed.
+    pub(super) surplus_in_removal: BTreeSet<Hostname>,
+    /// The instance whose health check began last.
+    pub(super) health_asked_last: Option<InstanceId>,
 }
 
 /// One node group at run time.
@@ -101,6 +105,8 @@ impl ManagedGroup {
             host: HostStatus::Unknown,
             removal_attempts: BTreeMap::new(),
             nodes_in_removal: BTreeSet::new(),
+            surplus_in_removal: BTreeSet::new(),
+            health_asked_last: None,
         };
         Self {
             id,

@@ -191,6 +191,14 @@ impl Group {
         u32::try_from(live).unwrap_or(u32::MAX)
     }
 
+    /// How many VMs there are, or may be once all launches are done: the target size without the launches that failed.
+    #[must_use]
+    pub fn vms_to_expect(&self) -> u32 {
+        let has_none = |phase: &Phase| is_deleting(phase) || matches!(phase, Phase::Failed(_, None));
+        let with_vm = self.slots.values().filter(|slot| !has_none(&slot.phase)).count();
+        u32::try_from(with_vm).unwrap_or(u32::MAX)
+    }
+
     /// The instances as the cluster-autoscaler is told, in the order of their ids.
     #[must_use]
     pub fn instances(&self) -> Vec<Instance> {
