@@ -55,18 +55,20 @@ impl Launch {
         let creates = Arc::clone(&self.managed.connection.load().creates);
         // Until the POST is under way a stopping server just drops the launch: nothing was asked of the host.
         let turn = async {
-            self.host_listed().await?;
-            let permit = creates.acquire_owned().await;
-            Ok(permit)
+            if let Err(failure) = self.host_listed().await {
+                self.fail(failure);
+                return None;
+            }
+            if !self.has_room() {
+                return None;
+            }
+            Some(creates.acquire_owned().await)
         };
         let turn = tokio::select! {
             () = shutdown.cancelled() => return,
             turn = turn => turn,
         };
-        let permit = match turn {
-            Ok(permit) => permit,
-            Err(failure) => return self.fail(failure),
-        };
+        let Some(permit) = turn else { return };
         if !self.managed.state().group.begin_launch(&self.launch) {
             return; // given up while it waited
         }
@@ -88,21 +90,27 @@ impl Launch {
                 _ => Failure::new(FailureCode::HostUnreachable, "the host has not answered yet"),
             });
         }
-        drop(waited);
-        self.room_left()
+        Ok(())
     }
 
-    /// VMs that were unknown when the launch was accepted count, too.
-    fn room_left(&self) -> Result<(), Failure> {
+    /// VMs that were unknown when the launch was accepted count, too: a launch for which they leave no room fails. It
+    /// does so under the same lock, so that no more launches fail than are too many.
+    fn has_room(&self) -> bool {
         let (_, max) = self.managed.limits();
-        let target = self.managed.state().group.target_size();
-        if target <= max {
-            return Ok(());
-        }
-        Err(Failure::new(
-            FailureCode::OutOfResources,
-            format!("the group has {target} instances already, {max} are allowed"),
-        ))
+        let event = {
+            let mut state = self.managed.state();
+            if state.group.vms_to_expect() <= max {
+                return true;
+            }
+            let target = state.group.target_size();
+            let failure = Failure::new(
+                FailureCode::OutOfResources,
+                format!("the group has {target} instances already, {max} are allowed"),
+            );
+            state.group.launch_failed(&self.launch, failure)
+        };
+        self.shared.journal.record(&self.managed.id, event.as_slice());
+        false
     }
 
     fn succeed(&self, hostname: Hostname) {

@@ -15,7 +15,7 @@ use super::secret::TokenSecret;
 use crate::config::GroupConfig;
 use crate::domain::failure::HostError;
 use crate::domain::group::Group;
-use crate::domain::ids::{ClusterId, InstanceId, NodeGroupId};
+use crate::domain::ids::{ClusterId, Hostname, InstanceId, NodeGroupId};
 use crate::domain::moment::Moment;
 use crate::domain::spec::NodeGroupSpec;
 use crate::domain::template::Shape;
@@ -68,6 +68,10 @@ pub(super) struct GroupState {
     pub(super) removal_attempts: BTreeMap<InstanceId, RemovalAttempt>,
     /// The uids of Nodes that are being removed.
     pub(super) nodes_in_removal: BTreeSet<String>,
+    /// Second VMs of launches that are being removed.
+    pub(super) surplus_in_removal: BTreeSet<Hostname>,
+    /// The instance whose health check began last.
+    pub(super) health_asked_last: Option<InstanceId>,
 }
 
 /// One node group at run time.
@@ -101,6 +105,8 @@ impl ManagedGroup {
             host: HostStatus::Unknown,
             removal_attempts: BTreeMap::new(),
             nodes_in_removal: BTreeSet::new(),
+            surplus_in_removal: BTreeSet::new(),
+            health_asked_last: None,
         };
         Self {
             id,
@@ -130,14 +136,20 @@ impl ManagedGroup {
 
     /// Takes over a new configuration.
     pub(super) fn reconnect(&self, connection: Connection) {
-        let host_changed = self.connection.load().config.endpoint != connection.config.endpoint;
+        let host_changed = {
+            let known = self.connection.load();
+            known.config.endpoint != connection.config.endpoint
+                || known.config.spec.host_group != connection.config.spec.host_group
+        };
         self.retired.store(false, Ordering::Relaxed);
         self.connection.store(Arc::new(connection));
         {
             let mut state = self.state();
             state.host_group_read_at = None;
             if host_changed {
+                tracing::warn!(group = %self.id, "node group moves to another host; VMs that are not found there are no longer instances");
                 state.host_group = None;
+                state.group.host_changed();
             }
         }
         self.find_shape();

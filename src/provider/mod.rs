@@ -158,8 +158,8 @@ pub struct Parts {
 /// All node groups, and what the cluster-autoscaler may ask of them.
 pub struct Provider {
     groups: ArcSwap<BTreeMap<NodeGroupId, Arc<ManagedGroup>>>,
-    /// Held by whoever replaces `groups`: a reload and the end of a group may come together.
-    replacing: Mutex<()>,
+    /// Held while `groups` is replaced by a changed copy, so that no change is lost. Readers do without.
+    changing_groups: Mutex<()>,
     connect: Connect,
     shared: Arc<Shared>,
 }
@@ -191,7 +191,7 @@ impl Provider {
         });
         let provider = Arc::new(Self {
             groups: ArcSwap::default(),
-            replacing: Mutex::new(()),
+            changing_groups: Mutex::new(()),
             connect: parts.connect,
             shared,
         });
@@ -203,11 +203,11 @@ impl Provider {
     /// gone from it go on until they are empty, but do not grow.
     ///
     /// # Errors
-    /// As [`Self::start`], or the name of the cluster changed; then everything is as it was.
+    /// As [`Self::start`], or it is the configuration of another cluster; then everything is as it was.
     pub fn reconfigure(&self, config: &Config) -> Result<(), String> {
-        self.check_cluster(config)?;
+        self.refuse_other_cluster(config)?;
         let connections = self.connect_all(config)?;
-        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing_groups.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.groups.load_full();
         let mut groups = BTreeMap::new();
         let mut new_groups = Vec::new();
@@ -246,16 +246,16 @@ impl Provider {
         Ok(())
     }
 
-    /// VMs are known by the name of their cluster: under another one those that exist would be lost sight of.
-    fn check_cluster(&self, config: &Config) -> Result<(), String> {
-        let (old, new) = (&self.shared.settings.load().cluster, &config.global.cluster);
-        if old == new {
+    /// VMs carry the cluster's name in their tags: under another name, those that are there would be strangers.
+    fn refuse_other_cluster(&self, config: &Config) -> Result<(), String> {
+        let settings = self.shared.settings.load();
+        let (known, wanted) = (&settings.cluster, &config.global.cluster);
+        if known == wanted {
             return Ok(());
         }
         Err(format!(
-            "the cluster's name would change from {old} to {new}, and the VMs that are tagged for {old} would be lost \
-             sight of: set cluster-name = {old} (without it the name comes from k3s-url), or scale to zero and start \
-             the server anew"
+            "the cluster's name (cluster-name, by default derived from k3s-url) cannot change from {known} to {wanted} \
+             while the server runs: set cluster-name = {known} to keep its VMs, or restart to leave them behind"
         ))
     }
 
@@ -524,23 +524,28 @@ impl Provider {
         self.drop_empty_retired_groups();
     }
 
+    /// Ends the groups that are no longer configured and have nothing left to look after.
     fn drop_empty_retired_groups(&self) {
-        let is_over =
-            |managed: &Arc<ManagedGroup>| managed.is_retired() && managed.state().group.slots().next().is_none();
-        if !self.groups.load().values().any(is_over) {
+        if !self.groups.load().values().any(|managed| self.is_over(managed)) {
             return;
         }
-        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut groups = BTreeMap::clone(&self.groups.load());
-        groups.retain(|id, managed| {
-            let over = is_over(managed);
-            if over {
-                tracing::info!(group = %id, "the last VM of the node group is gone, and so is the group");
-                managed.ended.cancel();
-            }
-            !over
-        });
-        self.groups.store(Arc::new(groups));
+        let _changing = self.changing_groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = self.groups.load_full();
+        let (over, left): (Vec<_>, Vec<_>) = groups.iter().partition(|(_, managed)| self.is_over(managed));
+        let left = left.into_iter().map(|(id, managed)| (id.clone(), Arc::clone(managed)));
+        self.groups.store(Arc::new(left.collect()));
+        for (id, managed) in over {
+            tracing::info!(group = %id, "node group is gone: it is no longer configured and has no VM left");
+            managed.ended.cancel();
+        }
+    }
+
+    /// Neither an instance nor a Node is left of a group that is no longer configured. (Its Nodes outlive their VMs
+    /// for as long as the Kubernetes API cannot be reached.)
+    fn is_over(&self, managed: &ManagedGroup) -> bool {
+        managed.is_retired()
+            && managed.state().group.slots().next().is_none()
+            && self.shared.node_index().of_group(&managed.id).own.is_empty()
     }
 
     /// What happened lately.

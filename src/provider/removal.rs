@@ -107,21 +107,39 @@ pub(super) fn of_launch<'a>(vms: &'a [Vm], launch: &LaunchId) -> Option<&'a Vm> 
         .find(|vm| VmTags::read(&vm.tags).is_some_and(|tags| tags.launch == *launch))
 }
 
-/// Deletes second VMs of a launch. Listings name them until they are gone, so a failure is only logged.
+/// Deletes second VMs of a launch, each by one task at a time. Listings name them until they are gone, so a failure is
+/// only logged.
 pub(super) fn remove_surplus(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, surplus: Vec<Hostname>) {
-    if surplus.is_empty() {
-        return;
-    }
-    let managed = Arc::clone(managed);
-    shared.tracker.spawn(async move {
-        let connection = managed.connection.load_full();
-        let host_group = &connection.config.spec.host_group;
-        for hostname in surplus {
-            if let Err(error) = connection.host.delete_vm(host_group, &hostname).await {
+    for hostname in surplus {
+        if !managed.state().surplus_in_removal.insert(hostname.clone()) {
+            continue;
+        }
+        let managed = Arc::clone(managed);
+        shared.tracker.spawn(async move {
+            if let Err(error) = delete_surplus(&managed, &hostname).await {
                 tracing::warn!(group = %managed.id, vm = %hostname, %error, "surplus VM could not be removed");
             }
-        }
-    });
+            managed.state().surplus_in_removal.remove(&hostname);
+        });
+    }
+}
+
+/// Deletes a second VM, after one more look that it still is one: its name may have been given again.
+async fn delete_surplus(managed: &ManagedGroup, hostname: &Hostname) -> Result<(), HostError> {
+    let connection = managed.connection.load_full();
+    let host_group = &connection.config.spec.host_group;
+    let vms = connection.host.list_vms(host_group, None).await?;
+    let tags = |vm: &Vm| VmTags::read(&vm.tags);
+    let Some(launch) = vms.iter().find(|vm| vm.hostname == *hostname).and_then(tags) else {
+        return Ok(());
+    };
+    let is_second = vms
+        .iter()
+        .any(|other| other.hostname != *hostname && tags(other).as_ref() == Some(&launch));
+    if !is_second {
+        return Ok(());
+    }
+    connection.host.delete_vm(host_group, hostname).await
 }
 
 /// Removes Nodes whose VM is proved gone.

@@ -48,6 +48,10 @@ pub(crate) struct Host {
     pub(crate) down: bool,
     pub(crate) list_faults: u32,
     pub(crate) delete_faults: u32,
+    /// How long a VM takes to go once the host was asked.
+    pub(crate) delete_time: Duration,
+    /// VMs whose agent does not answer, for as long as anybody waits.
+    pub(crate) mute_agents: BTreeSet<Hostname>,
 }
 
 /// Everything outside the provider, and the verdicts.
@@ -59,6 +63,10 @@ pub(crate) struct World {
     /// Instances that somebody asked to be removed or given up.
     pub(crate) asked: BTreeSet<InstanceId>,
     clock: i64,
+    /// How much the cluster can tell; `Live` unless something else is set.
+    pub(crate) cluster_status: Option<ClusterStatus>,
+    /// What agents that answer say.
+    pub(crate) userdata: Option<UserdataState>,
     /// Requests that must never be made.
     pub(crate) violations: Vec<String>,
 }
@@ -122,6 +130,33 @@ impl World {
         hostname
     }
 
+    /// The agents of these instances' VMs do not answer.
+    pub(crate) fn mute_agents_of(&mut self, host: usize, instances: &BTreeSet<InstanceId>) {
+        let host = &mut self.hosts[host];
+        let theirs = host
+            .vms
+            .values()
+            .filter(|vm| instance_of(vm).is_some_and(|id| instances.contains(&id)));
+        host.mute_agents = theirs.map(|vm| vm.hostname.clone()).collect();
+    }
+
+    /// A second VM with the tags of the first; its name.
+    pub(crate) fn duplicate_first(&mut self, host: usize) -> Hostname {
+        let mut copy = self.vms(host).remove(0);
+        let host = &mut self.hosts[host];
+        host.counter += 1;
+        copy.hostname = Hostname::from(format!("agents-{}", host.counter).as_str());
+        host.vms.insert(copy.hostname.clone(), copy.clone());
+        copy.hostname
+    }
+
+    /// A VM that is none of our business, under a name that is free.
+    pub(crate) fn create_foreign_named(&mut self, host: usize, hostname: &Hostname) {
+        let mut stranger = self.vms(host).remove(0);
+        (stranger.hostname, stranger.tags) = (hostname.clone(), vec!["team=somebody-else".to_owned()]);
+        assert!(self.hosts[host].vms.insert(hostname.clone(), stranger).is_none());
+    }
+
     /// A VM that is none of our business.
     pub(crate) fn create_foreign(&mut self, host: usize) {
         self.create(host, vec!["team=somebody-else".to_owned()]);
@@ -169,7 +204,17 @@ impl World {
         self.publish();
     }
 
+    /// Nodes are as they are told; those whose VM is gone stop being ready.
     fn publish(&mut self) {
+        let alive: BTreeSet<String> = (0..2)
+            .flat_map(|host| self.ours(host))
+            .map(|id| id.to_string())
+            .collect();
+        for node in self.nodes.values_mut() {
+            if node.ready && !alive.contains(&node.provider_id) {
+                Arc::make_mut(node).ready = false;
+            }
+        }
         self.snapshot = Arc::new(self.nodes.clone());
     }
 
@@ -296,6 +341,10 @@ impl SlicerHost for FakeHost {
 
     async fn delete_vm(&self, _: &str, hostname: &Hostname) -> Result<(), HostError> {
         self.travel().await?;
+        let time = self.world.lock().unwrap().hosts[self.host].delete_time;
+        if time > Duration::ZERO {
+            tokio::time::sleep(time).await;
+        }
         let mut world = self.world.lock().unwrap();
         if world.hosts[self.host].delete_faults > 0 {
             world.hosts[self.host].delete_faults -= 1;
@@ -318,9 +367,16 @@ impl SlicerHost for FakeHost {
         self.travel().await
     }
 
-    async fn userdata_state(&self, _: &Hostname) -> Result<UserdataState, HostError> {
+    async fn userdata_state(&self, hostname: &Hostname) -> Result<UserdataState, HostError> {
         self.travel().await?;
-        Ok(UserdataState::Pending)
+        if self.world.lock().unwrap().hosts[self.host]
+            .mute_agents
+            .contains(hostname)
+        {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            return Err(error(HostErrorKind::Unreachable, RequestFate::MayStillHappen));
+        }
+        Ok(self.world.lock().unwrap().userdata.unwrap_or(UserdataState::Pending))
     }
 
     async fn serial_log_tail(&self, _: &Hostname, _: u32) -> Result<String, HostError> {
@@ -341,9 +397,10 @@ impl std::fmt::Debug for FakeCluster {
 #[async_trait]
 impl Cluster for FakeCluster {
     fn nodes(&self) -> NodeSnapshot {
+        let world = self.0.lock().unwrap();
         NodeSnapshot {
-            status: ClusterStatus::Live,
-            nodes: Arc::clone(&self.0.lock().unwrap().snapshot),
+            status: world.cluster_status.unwrap_or(ClusterStatus::Live),
+            nodes: Arc::clone(&world.snapshot),
         }
     }
 

@@ -31,7 +31,8 @@ const MAX_REMEMBERED_REMOVALS: usize = 4096;
 /// How long a VM may take, and how sure the proof must be that one is gone.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// From the first sight of a VM to its Node; only while the cluster is seen live.
+    /// From the request for a VM (after a restart: from its first sight) to its Node; only while the cluster is seen
+    /// live.
     pub join: Duration,
     /// From userdata that succeeded to its Node.
     pub join_after_userdata: Duration,
@@ -188,6 +189,14 @@ impl Group {
     pub fn target_size(&self) -> u32 {
         let live = self.slots.values().filter(|slot| !is_deleting(&slot.phase)).count();
         u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    /// How many VMs there are, or may be once all launches are done: the target size without the launches that failed.
+    #[must_use]
+    pub fn vms_to_expect(&self) -> u32 {
+        let has_none = |phase: &Phase| is_deleting(phase) || matches!(phase, Phase::Failed(_, None));
+        let with_vm = self.slots.values().filter(|slot| !has_none(&slot.phase)).count();
+        u32::try_from(with_vm).unwrap_or(u32::MAX)
     }
 
     /// The instances as the cluster-autoscaler is told, in the order of their ids.
@@ -455,11 +464,12 @@ impl Group {
     }
 
     fn insert(&mut self, id: InstanceId, phase: Phase, now: Moment) {
-        let since = self.slots.get(&id).map_or(now, |slot| slot.since);
+        let before = self.slots.get(&id);
         let slot = Slot {
             phase,
-            since,
+            since: before.map_or(now, |slot| slot.since),
             proof_after: self.listings_begun,
+            was_listed: before.is_some_and(|slot| slot.was_listed),
         };
         self.slots.insert(id, slot);
     }
