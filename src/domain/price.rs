@@ -9,7 +9,7 @@ use super::template::Shape;
 const PER_CPU_HOUR: f64 = 0.033;
 const PER_GIB_HOUR: f64 = 0.0044;
 const PER_GPU_HOUR: f64 = 0.70;
-const GIB: f64 = (1_u64 << 30) as f64;
+const GIB: f64 = 1_073_741_824.0;
 
 /// Resources that somebody asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

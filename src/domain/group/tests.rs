@@ -252,7 +252,7 @@ fn a_vm_that_comes_of_a_launch_given_up_meanwhile_is_removed() {
 fn a_removed_instance_is_listed_as_deleting_until_two_listings_miss_its_vm() {
     let mut scene = Scene::new();
     let id = scene.running("agents-1");
-    assert_eq!(scene.delete(&id), [id.clone()]);
+    assert_eq!(scene.delete(&id), std::slice::from_ref(&id));
     assert_eq!(scene.group.target_size(), 0);
     scene.list();
     assert_eq!(scene.phase(&id), "deleting");
@@ -351,7 +351,7 @@ fn a_vm_that_vanishes_takes_two_listings_in_a_row_and_some_time() {
     assert_eq!(scene.phase(&id), "running", "a failed listing starts the count anew");
     scene.now += 5;
     let observed = scene.list();
-    assert_eq!(observed.events, [Event::Vanished(id.clone())]);
+    assert_eq!(observed.events, [Event::Vanished(id)]);
     assert_eq!(observed.stale_nodes.len(), 1);
     assert_eq!(scene.group.target_size(), 0);
 }
@@ -532,6 +532,14 @@ fn the_memory_of_removals_is_bounded() {
         scene.delete(&Scene::id(&launch));
     }
     assert_eq!(scene.group.removals.len(), MAX_REMEMBERED_REMOVALS);
+    assert!(
+        scene
+            .group
+            .removals
+            .iter()
+            .all(|launch| scene.group.removed.contains(launch))
+    );
+    assert_eq!(scene.group.removed.len(), MAX_REMEMBERED_REMOVALS);
 }
 
 #[test]
