@@ -34,7 +34,7 @@ pub use timings::Timings;
 use crate::config::{Config, GlobalConfig, GroupConfig};
 use crate::domain::group::{Instance, Refusal};
 use crate::domain::ids::{InstanceId, NodeGroupId, NodeName, PROVIDER_ID_PREFIX, parse_provider_id};
-use crate::domain::node::{LABEL_HOST_GROUP, LABEL_HOSTNAME};
+use crate::domain::node::LABEL_HOST_GROUP;
 use crate::domain::price::{self, Demand};
 use crate::domain::spec::{AutoscalingOverrides, Endpoint};
 use crate::domain::template::{NodeTemplate, TEMPLATE_NAME_PREFIX, gpu_type};
@@ -440,15 +440,10 @@ impl Provider {
         if !node.provider_id.is_empty() {
             return Ok(InstanceId::adopted(&node.provider_id));
         }
-        // A Node that nobody gave a provider ID yet: its name ends in its launch.
-        if let Some(launch) = NodeName::from(node.name.as_str()).launch() {
-            return Ok(InstanceId::of_launch(&managed.id, &launch));
-        }
-        let hostname = node.labels.get(LABEL_HOSTNAME).ok_or_else(foreign)?;
-        let state = managed.state();
-        let mut slots = state.group.slots();
-        let of_vm = slots.find(|(_, slot)| slot.phase.vm().is_some_and(|vm| vm.hostname.as_str() == hostname));
-        of_vm.map(|(id, _)| id.clone()).ok_or_else(foreign)
+        // A Node that nobody gave a provider ID: its name ends in its launch. Its hostname proves nothing, because
+        // Slicer gives hostnames again: another VM may have it now.
+        let launch = NodeName::from(node.name.as_str()).launch().ok_or_else(foreign)?;
+        Ok(InstanceId::of_launch(&managed.id, &launch))
     }
 
     /// What the next node of a group will look like.

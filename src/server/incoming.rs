@@ -95,17 +95,18 @@ impl AsyncWrite for Connection {
 /// The connections that are ready for gRPC.
 pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
 
-/// Accepts connections until `shutdown`.
+/// Accepts connections from when `ready` is, until `shutdown`; those that come sooner wait in the kernel.
 pub(super) fn accept(
     bound: Bound,
     tls: Option<Arc<TlsAcceptors>>,
     tracker: &TaskTracker,
     shutdown: CancellationToken,
+    ready: impl Future<Output = ()> + Send + 'static,
 ) -> Incoming {
-    let (ready, connections) = mpsc::channel(HANDSHAKES);
+    let (handshaken, connections) = mpsc::channel(HANDSHAKES);
     let door = Door {
         tls,
-        ready,
+        ready: handshaken,
         handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
         tracker: tracker.clone(),
         shutdown: shutdown.clone(),
@@ -113,7 +114,7 @@ pub(super) fn accept(
     tracker.spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = door.accept_all(&bound) => {}
+            () = async { ready.await; door.accept_all(&bound).await } => {}
         }
         if let Bound::Unix(_, path) = &bound {
             let _ = std::fs::remove_file(path);

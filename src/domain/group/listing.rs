@@ -392,7 +392,7 @@ impl Group {
 
     fn was_removed(&self, id: &InstanceId) -> bool {
         id.launch_of(&self.id)
-            .is_some_and(|launch| self.removals.contains(&launch))
+            .is_some_and(|launch| self.removed.contains(&launch))
     }
 }
 

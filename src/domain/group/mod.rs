@@ -138,7 +138,9 @@ pub struct Group {
     id: NodeGroupId,
     cluster: ClusterId,
     slots: BTreeMap<InstanceId, Slot>,
+    /// The launches that were removed lately, the oldest first, and the same as a set.
     removals: VecDeque<LaunchId>,
+    removed: BTreeSet<LaunchId>,
     absences: BTreeMap<InstanceId, Absence>,
     listings_begun: u64,
     listed: bool,
@@ -154,6 +156,7 @@ impl Group {
             cluster,
             slots: BTreeMap::new(),
             removals: VecDeque::new(),
+            removed: BTreeSet::new(),
             absences: BTreeMap::new(),
             listings_begun: 0,
             listed: false,
@@ -257,7 +260,7 @@ impl Group {
         loop {
             let launch = LaunchId::from_entropy(entropy());
             let used =
-                self.slots.contains_key(&InstanceId::of_launch(&self.id, &launch)) || self.removals.contains(&launch);
+                self.slots.contains_key(&InstanceId::of_launch(&self.id, &launch)) || self.removed.contains(&launch);
             if !used {
                 return launch;
             }
@@ -481,11 +484,13 @@ impl Group {
 
     fn remember_removal(&mut self, id: &InstanceId) {
         let Some(launch) = id.launch_of(&self.id) else { return };
-        if self.removals.contains(&launch) {
+        if !self.removed.insert(launch.clone()) {
             return;
         }
-        if self.removals.len() == MAX_REMEMBERED_REMOVALS {
-            self.removals.pop_front();
+        if self.removals.len() == MAX_REMEMBERED_REMOVALS
+            && let Some(oldest) = self.removals.pop_front()
+        {
+            self.removed.remove(&oldest);
         }
         self.removals.push_back(launch);
     }

@@ -532,6 +532,14 @@ fn the_memory_of_removals_is_bounded() {
         scene.delete(&Scene::id(&launch));
     }
     assert_eq!(scene.group.removals.len(), MAX_REMEMBERED_REMOVALS);
+    assert!(
+        scene
+            .group
+            .removals
+            .iter()
+            .all(|launch| scene.group.removed.contains(launch))
+    );
+    assert_eq!(scene.group.removed.len(), MAX_REMEMBERED_REMOVALS);
 }
 
 #[test]
