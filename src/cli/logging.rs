@@ -12,10 +12,10 @@ use crate::kubernetes::LOG_FILTER;
 pub(super) fn start(args: &LoggingArgs, quiet: bool) {
     let wanted = args.log_level.clone().or_else(|| std::env::var("RUST_LOG").ok());
     let default = if quiet { LevelFilter::ERROR } else { LevelFilter::INFO };
-    let builder = EnvFilter::builder().with_default_directive(default.into());
-    // A filter that cannot be read is named on standard error, and the rest of it is used.
-    let wanted = format!("{LOG_FILTER},{}", wanted.unwrap_or_default());
-    let filter = builder.parse_lossy(wanted);
+    // What comes later wins. The default is a part of the text, because a default directive counts only beside an
+    // empty one. A filter that cannot be read is named on standard error, and the rest of it is used.
+    let wanted = format!("{default},{LOG_FILTER},{}", wanted.unwrap_or_default());
+    let filter = EnvFilter::builder().parse_lossy(wanted);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
