@@ -57,6 +57,8 @@ pub fn run() -> ExitCode {
             Command::Simulate(args) => simulate::run(args).await,
         }
     });
+    // Dropped, the runtime would wait for look-ups of names, which nobody can stop and which may take a minute.
+    runtime.shutdown_background();
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -301,6 +301,7 @@ fn slicer_connect() -> Connect {
             slicer::Timeouts::default(),
         );
         client
+            .map(|client| client.hiding(global.k3s_token.clone()))
             .map(|client| Arc::new(client) as Arc<dyn SlicerHost>)
             .map_err(|error| error.to_string())
     })
