@@ -58,6 +58,14 @@ pub(super) struct RemovalAttempt {
     pub(super) not_before: Moment,
 }
 
+/// A sign of life of a Node, and since when it is the last one.
+#[derive(Clone, Debug)]
+pub(super) struct Heartbeat {
+    pub(super) text: String,
+    pub(super) since: Moment,
+    pub(super) told: bool,
+}
+
 /// What is behind the lock.
 #[derive(Debug)]
 pub(super) struct GroupState {
@@ -66,6 +74,8 @@ pub(super) struct GroupState {
     pub(super) host_group_read_at: Option<Moment>,
     pub(super) host: HostStatus,
     pub(super) removal_attempts: BTreeMap<InstanceId, RemovalAttempt>,
+    /// The last heartbeats of Nodes whose VMs this host does not know, by uid.
+    pub(super) heartbeats: BTreeMap<String, Heartbeat>,
     /// The uids of Nodes that are being removed.
     pub(super) nodes_in_removal: BTreeSet<String>,
     /// Second VMs of launches that are being removed.
@@ -104,6 +114,7 @@ impl ManagedGroup {
             host_group_read_at: None,
             host: HostStatus::Unknown,
             removal_attempts: BTreeMap::new(),
+            heartbeats: BTreeMap::new(),
             nodes_in_removal: BTreeSet::new(),
             surplus_in_removal: BTreeSet::new(),
             health_asked_last: None,

@@ -568,3 +568,25 @@ fn a_host_that_is_down_does_not_change_how_the_other_groups_behave() {
         life.settle().await;
     });
 }
+
+#[test]
+fn a_node_whose_vm_is_on_another_host_stays_while_its_kubelet_speaks_and_goes_soon_after_it_falls_silent() {
+    let world: SharedWorld = Arc::new(Mutex::new(World::default()));
+    world.lock().unwrap().create_stray(1, "alpha");
+    world.lock().unwrap().register_nodes();
+    runtime().block_on(async {
+        let life = Life::begin(&world);
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        life.check();
+        assert_eq!(
+            world.lock().unwrap().nodes().len(),
+            1,
+            "it lives, though not where it should"
+        );
+        assert_eq!(life.target(0), 0, "what its host does not list is no instance");
+
+        world.lock().unwrap().kill_vm(1, 0);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.lock().unwrap().nodes().len(), 0);
+    });
+}

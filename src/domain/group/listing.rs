@@ -32,6 +32,9 @@ pub struct StaleNode {
     pub name: NodeName,
     /// Tells it from a later Node of that name.
     pub uid: String,
+    /// It says that it is ready, and this host never listed its VM: it may be the wrong host. Only a kubelet that is
+    /// silent, too, proves that the Node is stale.
+    pub claims_to_live: bool,
 }
 
 /// What a listing brought.
@@ -364,13 +367,13 @@ impl Group {
                 Some(absence) if absence.count >= 2 => *absence,
                 _ => self.count_absence(&id, now),
             };
-            // Labels alone are weaker than a provider ID, and a host that never had the VM may be the wrong one: then
-            // the Node must also be dead by its own account.
-            let believable = (is_own && absence.was_instance) || !node.ready;
+            // Labels alone are weaker than a provider ID: then the Node must also be dead by its own account.
+            let believable = is_own || !node.ready;
             if believable && absence.proves(absence.was_instance, patience, now) {
                 stale.push(StaleNode {
                     name: node.name.clone(),
                     uid: node.uid.clone(),
+                    claims_to_live: node.ready && !absence.was_instance,
                 });
             }
         }
