@@ -590,3 +590,50 @@ fn a_node_whose_vm_is_on_another_host_stays_while_its_kubelet_speaks_and_goes_so
         assert_eq!(world.lock().unwrap().nodes().len(), 0);
     });
 }
+
+#[test]
+fn vms_of_the_fork_are_adopted_through_their_nodes_under_their_own_ids_and_removed_like_all_others() {
+    let world: SharedWorld = Arc::new(Mutex::new(World::default()));
+    let ids: BTreeSet<InstanceId> = (0..2)
+        .map(|_| world.lock().unwrap().create_forked(0, "alpha"))
+        .collect();
+    world.lock().unwrap().create_foreign(0);
+    runtime().block_on(async {
+        let life = Life::begin(&world);
+        life.increase(0, 1);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let running = |life: &Life| -> BTreeSet<InstanceId> {
+            let all = life.instances(0).into_iter();
+            all.filter(|i| i.state == InstanceState::Running)
+                .map(|i| i.id)
+                .collect()
+        };
+        assert_eq!(running(&life), ids, "and the VM that is nobody's is none of ours");
+        assert_eq!(life.target(0), 3);
+        life.check(); // also that an instance without a Node, known by its id alone, belongs to the group
+
+        let victim = ids.first().unwrap();
+        let node = fake_node(victim);
+        life.provider
+            .delete_nodes("alpha", &[node], Duration::ZERO)
+            .await
+            .unwrap();
+        assert_eq!(life.target(0), 2);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(!life.instances(0).iter().any(|i| i.id == *victim));
+        assert_eq!(
+            world.lock().unwrap().vms(0).len(),
+            3,
+            "its VM went, the three others stay"
+        );
+        assert_eq!(
+            world.lock().unwrap().nodes().len(),
+            2,
+            "labels alone are no proof while the Node claims to live"
+        );
+        world.lock().unwrap().nodes_are_not_ready();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.lock().unwrap().nodes().len(), 1);
+        life.check();
+    });
+}

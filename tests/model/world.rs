@@ -157,6 +157,37 @@ impl World {
         assert!(self.hosts[host].vms.insert(hostname.clone(), stranger).is_none());
     }
 
+    /// A VM that the fork made, with its Node: no tags of ours, labels and a provider ID of its own.
+    pub(crate) fn create_forked(&mut self, host: usize, group: &str) -> InstanceId {
+        let hostname = self.create(host, vec!["made-by=the-fork".to_owned()]);
+        let name = NodeName::from(format!("{hostname}-99aa88bb").as_str());
+        let node = NodeRecord {
+            uid: format!("uid-{name}"),
+            provider_id: format!("k3s://{name}"),
+            labels: BTreeMap::from([
+                ("slicer/hostname".to_owned(), hostname.to_string()),
+                ("slicer/hostgroup".to_owned(), group.to_owned()),
+            ]),
+            capacity: Resources::new(),
+            allocatable: Resources::new(),
+            ready: true,
+            created_at: self.hosts[host].vms[&hostname].created_at,
+            name: name.clone(),
+        };
+        let id = InstanceId::adopted(&node.provider_id);
+        self.nodes.insert(name, Arc::new(node));
+        self.publish();
+        id
+    }
+
+    /// The cluster notices that the kubelets of all Nodes are silent.
+    pub(crate) fn nodes_are_not_ready(&mut self) {
+        for node in self.nodes.values_mut() {
+            Arc::make_mut(node).ready = false;
+        }
+        self.publish();
+    }
+
     /// A VM that is none of our business.
     pub(crate) fn create_foreign(&mut self, host: usize) {
         self.create(host, vec!["team=somebody-else".to_owned()]);
@@ -359,6 +390,7 @@ impl SlicerHost for FakeHost {
             Some(id) => world
                 .violations
                 .push(format!("VM {hostname} of {id} was deleted unasked")),
+            None if vm.tags == ["made-by=the-fork"] => {}
             None => world.violations.push(format!("foreign VM {hostname} was deleted")),
         }
         Ok(())
