@@ -41,27 +41,28 @@ pub fn run() -> ExitCode {
     // one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let args = Args::parse(); // exits with 2 on bad usage
-    logging::start(&args.logging, matches!(args.command, Command::Demo(_)));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("slicer-cloud-provider: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let outcome = runtime.block_on(async {
-        match args.command {
-            Command::Serve(args) => serve::run(args).await,
-            Command::Check(args) => check::run(args).await,
-            Command::Demo(args) => demo::run(args).await,
-            Command::Simulate(args) => simulate::run(args).await,
-        }
-    });
-    match outcome {
+    match logging::start(&args.logging, matches!(args.command, Command::Demo(_)))
+        .and_then(|()| run_command(args.command))
+    {
         Ok(code) => code,
         Err(error) => {
             eprintln!("slicer-cloud-provider: {error}");
             error.exit_code()
         }
     }
+}
+
+fn run_command(command: Command) -> Result<ExitCode, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Simulate(args) => simulate::run(args).await,
+        }
+    })
 }
