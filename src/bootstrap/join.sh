@@ -10,7 +10,8 @@
 
 # POSIX up to here: whoever ignores the first line may have used sh.
 if [ -z "${BASH_VERSION:-}" ]; then
-  [ -f "$0" ] && exec /bin/bash "$0" "$@"
+  # Through standard input or -c, $0 is the shell itself.
+  grep -qs '^# Makes this VM a K3s agent' "$0" && exec /bin/bash "$0" "$@"
   echo 'this script needs bash' >&2
   exit 15
 fi

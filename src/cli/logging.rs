@@ -4,14 +4,17 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
+use super::CliError;
 use super::args::{LogFormat, LoggingArgs};
 use crate::kubernetes::LOG_FILTER;
 
 /// Starts logging. `quiet`: unless told otherwise, only errors; the command tells its own story.
-pub(super) fn start(args: &LoggingArgs, quiet: bool) {
+pub(super) fn start(args: &LoggingArgs, quiet: bool) -> Result<(), CliError> {
+    let level = if quiet { "error" } else { "info" };
     let wanted = args.log_level.clone().or_else(|| std::env::var("RUST_LOG").ok());
+    let filter = filter(level, wanted.as_deref().unwrap_or_default())?;
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter(wanted.as_deref(), quiet))
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
@@ -19,35 +22,58 @@ pub(super) fn start(args: &LoggingArgs, quiet: bool) {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
+    Ok(())
 }
 
-/// What is wanted comes last, so that it can turn on even what is off by default. A part of it that cannot be read is
-/// named on standard error, and the rest is used.
-fn filter(wanted: Option<&str>, quiet: bool) -> EnvFilter {
-    let default = if quiet { "error" } else { "info" };
-    let wanted = wanted.filter(|text| !text.trim().is_empty()).unwrap_or(default);
-    EnvFilter::builder().parse_lossy(format!("{default},{LOG_FILTER},{wanted}"))
+/// What is logged: `wanted`, and at `level` whatever that says nothing of. Later directives replace earlier ones.
+fn filter(level: &str, wanted: &str) -> Result<EnvFilter, CliError> {
+    EnvFilter::builder()
+        .parse(format!("{level},{LOG_FILTER},{wanted}"))
+        .map_err(|error| {
+            CliError::Usage(format!(
+                "--log-level or RUST_LOG {wanted:?}: {error}; write a level such as debug, or a filter such as \
+                 info,slicer_cloud_provider::slicer=debug"
+            ))
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(level: &str, wanted: &str) -> Vec<String> {
+        let text = filter(level, wanted).unwrap().to_string();
+        let mut directives: Vec<String> = text.split(',').map(str::to_owned).collect();
+        directives.sort();
+        directives
+    }
+
     #[test]
-    fn a_level_holds_for_everything_but_what_is_off_by_default() {
-        for (wanted, quiet, expected) in [
-            (None, false, "info"),
-            (None, true, "error"),
-            (Some("debug"), true, "debug"),
-        ] {
-            let filter = filter(wanted, quiet).to_string();
-            assert!(filter.split(',').any(|part| part == expected), "{filter}");
-            assert!(filter.contains("kube_client=off"), "{filter}");
-        }
+    fn a_level_holds_for_all_but_the_libraries_that_are_kept_quiet() {
+        assert_eq!(read("info", ""), ["info", "kube_client=off", "kube_runtime=off"]);
+        assert_eq!(read("error", ""), ["error", "kube_client=off", "kube_runtime=off"]);
+        assert_eq!(read("info", "debug"), ["debug", "kube_client=off", "kube_runtime=off"]);
+    }
+
+    #[test]
+    fn a_filter_adds_to_the_level_and_can_let_a_quiet_library_speak() {
+        assert_eq!(
+            read("info", "kube_client=debug,slicer_cloud_provider::slicer=trace"),
+            [
+                "info",
+                "kube_client=debug",
+                "kube_runtime=off",
+                "slicer_cloud_provider::slicer=trace"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_refused_with_what_it_was() {
+        let error = filter("info", "hyper=loud").unwrap_err();
         assert!(
-            filter(Some("kube_client=debug"), false)
-                .to_string()
-                .contains("kube_client=debug")
+            matches!(&error, CliError::Usage(text) if text.contains("\"hyper=loud\"")),
+            "{error}"
         );
     }
 }

@@ -41,16 +41,24 @@ pub fn run() -> ExitCode {
     // one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let args = Args::parse(); // exits with 2 on bad usage
-    logging::start(&args.logging, matches!(args.command, Command::Demo(_)));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    match logging::start(&args.logging, matches!(args.command, Command::Demo(_)))
+        .and_then(|()| run_command(args.command))
+    {
+        Ok(code) => code,
         Err(error) => {
-            eprintln!("slicer-cloud-provider: cannot start: {error}");
-            return ExitCode::FAILURE;
+            eprintln!("slicer-cloud-provider: {error}");
+            error.exit_code()
         }
-    };
+    }
+}
+
+fn run_command(command: Command) -> Result<ExitCode, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(async {
-        match args.command {
+        match command {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Demo(args) => demo::run(args).await,
@@ -59,11 +67,5 @@ pub fn run() -> ExitCode {
     });
     // Dropped, the runtime would wait for look-ups of names, which nobody can stop and which may take a minute.
     runtime.shutdown_background();
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("slicer-cloud-provider: {error}");
-            error.exit_code()
-        }
-    }
+    outcome
 }

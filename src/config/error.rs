@@ -133,7 +133,7 @@ pub(super) fn may_be_secret(value: &str) -> bool {
     let random = |run: &str| {
         run.len() >= 16 && run.bytes().any(|c| c.is_ascii_digit()) && run.bytes().any(|c| c.is_ascii_alphabetic())
     };
-    value.starts_with("K10")
+    value.contains("K10")
         || value.contains("::")
         || value.contains('@')
         || value.len() > 100
@@ -150,6 +150,7 @@ mod tests {
     fn values_that_look_like_tokens_are_not_quoted() {
         for secret in [
             "K10abc",
+            "a=K10a:Never",
             "a::server:b",
             "http://me:pw@host",
             "c2VjcmV0IG9mIGEgZGFlbW9uIDEy",

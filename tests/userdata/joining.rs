@@ -1,5 +1,6 @@
 //! Ways in which a VM becomes an agent.
 
+use std::fs::File;
 use std::io::Write;
 use std::process::Stdio;
 
@@ -242,6 +243,19 @@ fn sh_hands_over_to_bash() {
         );
         assert_eq!(machine.config(), CONFIG);
     }
+}
+
+#[test]
+fn sh_that_cannot_find_the_script_ends_with_an_exit_code_of_ours() {
+    let script = Userdata::default().render();
+    let machine = Machine::new();
+    machine.write("userdata", &script);
+    // Here $0 is a file, but the shell's own.
+    let from_input = File::open(machine.path("userdata")).unwrap();
+    let status = machine.command(&["/bin/dash"]).stdin(from_input).status().unwrap();
+    assert_eq!(status.code(), Some(15));
+    let status = machine.command(&["/bin/dash", "-c", &script]).status().unwrap();
+    assert_eq!(status.code(), Some(15));
 }
 
 #[test]
