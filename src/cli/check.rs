@@ -67,7 +67,7 @@ async fn check_group(report: &mut Report, config: &Config, group: &GroupConfig) 
         slicer::Timeouts::default(),
     );
     let client = match client {
-        Ok(client) => client,
+        Ok(client) => client.hiding(config.global.k3s_token.clone()),
         Err(error) => return report.fail(format!("{name}: {error}")),
     };
     let groups = match client.host_groups().await {

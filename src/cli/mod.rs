@@ -56,12 +56,15 @@ fn run_command(command: Command) -> Result<ExitCode, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Simulate(args) => simulate::run(args).await,
         }
-    })
+    });
+    // Dropped, the runtime would wait for look-ups of names, which nobody can stop and which may take a minute.
+    runtime.shutdown_background();
+    outcome
 }

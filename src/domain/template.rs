@@ -115,7 +115,7 @@ impl Learned {
     fn nominal_ram_bytes(&self, spec: &NodeGroupSpec) -> Option<u64> {
         let seen = self.memory()?;
         let reserve = spec.memory_reserve.unwrap_or(seen / 24);
-        Some((seen + reserve).next_multiple_of(256 * MIB))
+        seen.checked_add(reserve)?.checked_next_multiple_of(256 * MIB)
     }
 
     /// Whether the Node was one of this shape, and not left over from before the configured size changed.
@@ -297,22 +297,25 @@ impl KubeletReserve {
                 "kube-reserved" | "system-reserved" => reserve.keep_back(value),
                 "eviction-hard" => {
                     evicts_disk_at = threshold(value, "nodefs.available", disk);
-                    reserve.memory += threshold(value, "memory.available", memory);
+                    let evicts_at = threshold(value, "memory.available", memory);
+                    reserve.memory = reserve.memory.saturating_add(evicts_at);
                 }
                 _ => {}
             }
         }
-        reserve.disk += evicts_disk_at;
+        reserve.disk = reserve.disk.saturating_add(evicts_disk_at);
         reserve
     }
 
     /// Adds a list such as `cpu=100m,memory=200Mi`.
     fn keep_back(&mut self, list: &str) {
         for (resource, amount) in list.split(',').filter_map(|item| item.split_once('=')) {
+            let milli = parse_milli(amount.trim()).unwrap_or(0);
+            let bytes = parse_bytes(amount.trim()).unwrap_or(0);
             match resource.trim() {
-                "cpu" => self.cpu_milli += parse_milli(amount.trim()).unwrap_or(0),
-                "memory" => self.memory += parse_bytes(amount.trim()).unwrap_or(0),
-                "ephemeral-storage" => self.disk += parse_bytes(amount.trim()).unwrap_or(0),
+                "cpu" => self.cpu_milli = self.cpu_milli.saturating_add(milli),
+                "memory" => self.memory = self.memory.saturating_add(bytes),
+                "ephemeral-storage" => self.disk = self.disk.saturating_add(bytes),
                 _ => {}
             }
         }
@@ -430,6 +433,26 @@ mod tests {
         let learned = Learned::from_node(&node("2", "4024136Ki"));
         let template = NodeTemplate::new(&spec(), &shape, Some(&learned));
         assert_eq!(template.allocatable["memory"], "4024136Ki");
+    }
+
+    #[test]
+    fn amounts_beyond_all_reason_overflow_nothing() {
+        let most = i64::MAX.to_string();
+        let learned = Learned::from_node(&node("2", &most));
+        let absurd = NodeGroupSpec {
+            memory_reserve: Some(i64::MAX as u64),
+            kubelet_args: vec![
+                format!("kube-reserved=memory={most},memory={most},memory={most},ephemeral-storage={most}"),
+                format!("system-reserved=ephemeral-storage={most},ephemeral-storage={most}"),
+                format!("eviction-hard=memory.available<{most},nodefs.available<{most}"),
+            ],
+            ..spec()
+        };
+        assert_eq!(Shape::find(&absurd, None, Some(&learned)), None);
+        let shape = Shape::find(&absurd, Some(&host_group()), None).unwrap();
+        let template = NodeTemplate::new(&absurd, &shape, None);
+        assert_eq!(template.allocatable["memory"], "0Ki");
+        assert_eq!(template.allocatable["ephemeral-storage"], "0");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::provider::{GroupSummary, NodeQuery};
 
 /// The annotation of the client's copies of a template that stand for nodes to come.
 const UPCOMING_ANNOTATION: &str = "cluster-autoscaler.k8s.io/upcoming-node";
+/// What the messages of all failures in one answer may take.
+const FAILURE_BYTES: usize = 2 << 20;
 /// What a price is asked for if the request does not say.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(3600);
 
@@ -37,7 +39,18 @@ pub(super) fn node_query(node: pb::ExternalGrpcNode) -> NodeQuery {
     }
 }
 
-pub(super) fn instance(instance: Instance) -> pb::Instance {
+/// The instances of a group. If very many failed, each tells less, so that the answer stays below what a client takes
+/// (4 MiB): an answer that it refuses ends its loop for all groups.
+pub(super) fn instances(instances: Vec<Instance>) -> Vec<pb::Instance> {
+    let failures = instances.iter().filter(|instance| instance.failure.is_some()).count();
+    let message_limit = FAILURE_BYTES / failures.max(1);
+    instances
+        .into_iter()
+        .map(|each| instance(each, message_limit))
+        .collect()
+}
+
+fn instance(instance: Instance, message_limit: usize) -> pb::Instance {
     use pb::instance_status::InstanceState as Wire;
     let state = match instance.state {
         InstanceState::Creating => Wire::InstanceCreating,
@@ -46,7 +59,7 @@ pub(super) fn instance(instance: Instance) -> pb::Instance {
     };
     let error_info = instance.failure.map(|failure| pb::InstanceErrorInfo {
         error_code: failure.code.as_str().to_owned(),
-        error_message: failure.message,
+        error_message: cut(failure.message, message_limit),
         instance_error_class: failure.code.class().number(),
     });
     pb::Instance {
@@ -56,6 +69,16 @@ pub(super) fn instance(instance: Instance) -> pb::Instance {
             error_info,
         }),
     }
+}
+
+/// The beginning of a text, at most `limit` bytes of it.
+pub(super) fn cut(mut text: String, limit: usize) -> String {
+    let mut end = limit.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1; // ends at 0, which is a boundary
+    }
+    text.truncate(end);
+    text
 }
 
 /// The time between two timestamps; an hour if one is missing or they make no sense. Never zero.
@@ -110,4 +133,51 @@ fn quantities(resources: Resources) -> std::collections::BTreeMap<String, core_v
         .into_iter()
         .map(|(name, amount)| (name, quantity(amount)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::{Failure, FailureCode};
+    use crate::domain::ids::InstanceId;
+
+    fn failed(count: usize) -> Vec<Instance> {
+        let group = "g".repeat(63);
+        (0..count)
+            .map(|number| Instance {
+                id: InstanceId::adopted(&format!("slicer://{group}/{number:08}")),
+                state: InstanceState::Creating,
+                failure: Some(Failure::new(
+                    FailureCode::UserdataFailed,
+                    "\u{1F525}".repeat(Failure::MAX_MESSAGE),
+                )),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_list_of_the_largest_group_fits_into_what_a_client_takes_even_if_every_launch_failed() {
+        let answer = pb::NodeGroupNodesResponse {
+            instances: instances(failed(10_000)),
+        };
+        let size = answer.encoded_len();
+        assert!(size < 4 << 20, "{size} bytes");
+        let errors = answer.instances.iter().map(|instance| {
+            let status = instance.status.as_ref().unwrap();
+            status.error_info.as_ref().unwrap()
+        });
+        assert!(
+            errors
+                .into_iter()
+                .all(|error| error.error_code == "UserdataFailed" && !error.error_message.is_empty())
+        );
+    }
+
+    #[test]
+    fn a_few_failures_are_told_in_full() {
+        let told = instances(failed(3));
+        let status = told[0].status.as_ref().unwrap();
+        let message = &status.error_info.as_ref().unwrap().error_message;
+        assert_eq!(message.chars().count(), Failure::MAX_MESSAGE);
+    }
 }

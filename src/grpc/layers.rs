@@ -39,7 +39,8 @@ pub fn catch_panic() -> CatchPanicLayer<PanicHandler> {
     CatchPanicLayer::custom(answer_panic as PanicHandler)
 }
 
-#[allow(clippy::needless_pass_by_value)] // the layer's signature
+// A panic comes by value.
+#[allow(clippy::needless_pass_by_value)]
 fn answer_panic(panic: Box<dyn std::any::Any + Send>) -> Response<Body> {
     let text = panic
         .downcast_ref::<&str>()

@@ -198,7 +198,7 @@ impl pb::cloud_provider_server::CloudProvider for Service {
             .provider
             .instances(&request.into_inner().id)
             .map_err(|error| to_status(&error))?;
-        let instances = instances.into_iter().map(convert::instance).collect();
+        let instances = convert::instances(instances);
         Ok(Response::new(pb::NodeGroupNodesResponse { instances }))
     }
 

@@ -2,8 +2,12 @@
 
 use tonic::{Code, Status};
 
+use super::convert::cut;
 use crate::domain::group::Refusal;
 use crate::provider::ProviderError;
+
+/// How long a message may be: it travels in a header, quotes what the client sent, and grows when it is escaped.
+const MESSAGE_BYTES: usize = 1000;
 
 /// The status of a request that the provider did not grant.
 pub(super) fn to_status(error: &ProviderError) -> Status {
@@ -21,5 +25,5 @@ pub(super) fn to_status(error: &ProviderError) -> Status {
             ..
         } => Code::OutOfRange,
     };
-    Status::new(code, error.to_string())
+    Status::new(code, cut(error.to_string(), MESSAGE_BYTES))
 }

@@ -27,6 +27,10 @@ impl Cluster for NoCluster {
         })
     }
 
+    async fn last_heartbeat(&self, _: &NodeName) -> Result<Option<String>, ClusterError> {
+        Ok(None)
+    }
+
     fn server_version(&self) -> Option<String> {
         None
     }

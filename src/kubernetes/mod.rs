@@ -4,7 +4,7 @@
 //! ```text
 //!   connect ── client ──┬── watch ── cache, freshness, record ──> snapshot of the Nodes
 //!                       ├── version ──> version of the API server
-//!                       ├── removal, rights: one request when asked
+//!                       ├── removal, heartbeat, rights: one request when asked
 //!                       └── simulated_agent: what simulated VMs register, for trying things out
 //! ```
 //!
@@ -17,6 +17,7 @@ mod client;
 mod connect;
 mod failure;
 mod freshness;
+mod heartbeat;
 mod record;
 mod removal;
 mod rights;
@@ -133,6 +134,10 @@ impl Cluster for KubernetesCluster {
 
     async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError> {
         removal::remove_node(&self.client, self.timings.request_within, name, uid).await
+    }
+
+    async fn last_heartbeat(&self, name: &NodeName) -> Result<Option<String>, ClusterError> {
+        heartbeat::last(&self.client, self.timings.request_within, name).await
     }
 
     fn server_version(&self) -> Option<String> {

@@ -9,6 +9,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::failure::bounded;
+use super::heartbeat::LEASE_NAMESPACE;
 use super::removal::SECRET_NAMESPACE;
 use crate::provider::ports::ClusterError;
 
@@ -20,14 +21,13 @@ struct Right {
 }
 
 /// All of them. The secrets have a name for each Node and RBAC knows no patterns, hence all secrets of the namespace.
-/// Events about Nodes go to the namespace `default`.
-const NEEDED: [Right; 6] = [
+/// Kubelets show by their leases that they live.
+const NEEDED: [Right; 5] = [
     Right::cluster("list", "nodes"),
     Right::cluster("watch", "nodes"),
-    Right::cluster("get", "nodes"),
     Right::cluster("delete", "nodes"),
     Right::within(SECRET_NAMESPACE, "delete", "secrets"),
-    Right::within("default", "create", "events"),
+    Right::within(LEASE_NAMESPACE, "get", "leases"),
 ];
 
 impl Right {

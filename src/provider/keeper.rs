@@ -1,5 +1,6 @@
 //! The keeper of a node group: one task that lists the group's VMs, follows what changes, and starts the removals
-//! that are due. It never ends before the server does, and a host that is down slows down nobody but its own keeper.
+//! that are due. It ends with the server, or with its group, and a host that is down slows down nobody but its own
+//! keeper.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::{Shared, removal};
 use crate::domain::failure::HostError;
 use crate::domain::group::{Observed, Phase};
 use crate::domain::ids::{Hostname, InstanceId};
+use crate::domain::moment::Moment;
 use crate::domain::vm::{UserdataState, Vm};
 
 /// Health checks at once per group.
@@ -23,11 +25,16 @@ const LOG_LINES: u32 = 20;
 /// Runs until the server stops or the group is no more.
 pub(super) async fn run(shared: Arc<Shared>, managed: Arc<ManagedGroup>) {
     let mut failures_in_a_row = 0;
+    let mut live_since = None;
     loop {
-        // Cut off in the middle, a round has only asked: a stopping server waits for no host that hangs.
-        let Some(listed) = managed.ended.run_until_cancelled(tick(&shared, &managed)).await else {
-            return;
+        let listed = tokio::select! {
+            // A host that hangs does not hold the server's end.
+            () = managed.ended.cancelled() => return,
+            listed = tick(&shared, &managed) => listed,
         };
+        let live = shared.node_index().status == ClusterStatus::Live;
+        live_since = live.then(|| live_since.unwrap_or_else(|| shared.clock.now()));
+        fail_overdue_joins(&shared, &managed, live_since);
         managed.changed.notify_waiters();
         failures_in_a_row = if listed { 0 } else { failures_in_a_row + 1 };
         let until = Instant::now() + pause(&shared, &managed, failures_in_a_row);
@@ -68,7 +75,6 @@ async fn tick(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>) -> bool {
     if answered {
         check_userdata(shared, managed, &connection).await;
     }
-    fail_overdue_joins(shared, managed);
     removal::start_due(shared, managed);
     answered
 }
@@ -84,6 +90,9 @@ async fn read_host_group(shared: &Shared, managed: &ManagedGroup, connection: &C
     let Ok(groups) = connection.host.host_groups().await else {
         return;
     };
+    if !std::ptr::eq(connection, &raw const **managed.connection.load()) {
+        return; // a reload came between: it was the wrong host that answered
+    }
     let wanted = &connection.config.spec.host_group;
     let found = groups.into_iter().find(|group| group.name == *wanted);
     if found.is_none() && read_at.is_none() {
@@ -175,30 +184,40 @@ pub(super) fn take_over_nodes(shared: &Shared, managed: &ManagedGroup) {
     managed.find_shape();
 }
 
-fn fail_overdue_joins(shared: &Shared, managed: &ManagedGroup) {
-    if shared.node_index().status != ClusterStatus::Live {
+fn fail_overdue_joins(shared: &Shared, managed: &ManagedGroup, live_since: Option<Moment>) {
+    let mut patience = shared.timings.patience;
+    let now = shared.clock.now();
+    // Nothing can join while the API is away; once it is back, agents that waited for it need a moment.
+    if live_since.is_none_or(|since| now.since(since) < patience.join_after_userdata) {
         return;
     }
-    let mut patience = shared.timings.patience;
     if let Some(own) = managed.connection.load().config.spec.overrides.max_node_provision_time {
         patience.join = own;
     }
-    let now = shared.clock.now();
     let events = managed.state().group.fail_overdue_joins(patience, now);
     shared.journal.record(&managed.id, &events);
 }
 
-/// Asks the booting VMs how far their userdata is.
+/// Asks the booting VMs how far their userdata is, beginning behind the one that was asked last: agents that hang may
+/// use a round up, but not the next one.
 async fn check_userdata(shared: &Shared, managed: &ManagedGroup, connection: &Connection) {
-    let booting: Vec<(InstanceId, Hostname)> = managed
-        .state()
-        .group
-        .slots()
-        .filter_map(|(id, slot)| match &slot.phase {
-            Phase::Booting(vm) if !vm.halted && vm.userdata_done.is_none() => Some((id.clone(), vm.hostname.clone())),
-            _ => None,
-        })
-        .collect();
+    let booting = {
+        let state = managed.state();
+        let mut booting: Vec<(InstanceId, Hostname)> = state
+            .group
+            .slots()
+            .filter_map(|(id, slot)| match &slot.phase {
+                Phase::Booting(vm) if !vm.halted && vm.userdata_done.is_none() => {
+                    Some((id.clone(), vm.hostname.clone()))
+                }
+                _ => None,
+            })
+            .collect();
+        let asked_last = state.health_asked_last.as_ref();
+        let next = booting.partition_point(|(id, _)| Some(id) <= asked_last);
+        booting.rotate_left(next);
+        booting
+    };
     let round = futures::stream::iter(booting).for_each_concurrent(HEALTH_CONCURRENCY, |(id, hostname)| {
         check_one(shared, managed, connection, id, hostname)
     });
@@ -213,6 +232,7 @@ async fn check_one(
     id: InstanceId,
     hostname: Hostname,
 ) {
+    managed.state().health_asked_last = Some(id.clone());
     let Ok(userdata) = connection.host.userdata_state(&hostname).await else {
         return;
     };

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::managed::{Connection, HostStatus, ManagedGroup};
 use super::ports::VmRequest;
 use super::{Shared, removal};
@@ -17,8 +19,10 @@ use crate::domain::vm::VmTags;
 
 /// How often a POST is sent at most, when its failure is known to have left no VM behind.
 const MAX_POSTS: u32 = 3;
-/// Look-ups in a row that must miss the tag before a POST whose answer was lost counts as not done.
-const LOOK_UPS_BEFORE_REPEAT: u32 = 2;
+/// Look-ups in a row that must miss the tag before a POST that the host answered with an error counts as not done.
+const LOOK_UPS_AFTER_ERROR: u32 = 2;
+/// The same for a connection that broke: the host may be at it still. Slicer makes a VM in a few seconds.
+const LOOK_UPS_AFTER_BREAK: u32 = 10;
 
 /// Starts a job for each launch.
 pub(super) fn start(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, launches: Vec<LaunchId>) {
@@ -41,6 +45,14 @@ enum Search {
     Unknown,
 }
 
+/// What a launch came to.
+enum Outcome {
+    Created(Hostname),
+    Failed(Failure),
+    /// The server stops: after its next start it finds the VM by its tag, if there is one.
+    Left,
+}
+
 struct Launch {
     shared: Arc<Shared>,
     managed: Arc<ManagedGroup>,
@@ -52,29 +64,36 @@ struct Launch {
 impl Launch {
     async fn run(self) {
         let shutdown = self.shared.shutdown.clone();
-        let creates = Arc::clone(&self.managed.connection.load().creates);
         // Until the POST is under way a stopping server just drops the launch: nothing was asked of the host.
         let turn = async {
-            self.host_listed().await?;
-            let permit = creates.acquire_owned().await;
-            Ok(permit)
+            if let Err(failure) = self.host_listed().await {
+                self.fail(failure);
+                return None;
+            }
+            if !self.has_room() {
+                return None;
+            }
+            Some(self.turn().await)
         };
         let turn = tokio::select! {
             () = shutdown.cancelled() => return,
             turn = turn => turn,
         };
-        let permit = match turn {
-            Ok(permit) => permit,
-            Err(failure) => return self.fail(failure),
-        };
+        let Some(permit) = turn else { return };
         if !self.managed.state().group.begin_launch(&self.launch) {
             return; // given up while it waited
         }
-        match self.create().await {
-            Ok(hostname) => self.succeed(hostname),
-            Err(failure) => self.fail(failure),
+        match self.create(permit).await {
+            Outcome::Created(hostname) => self.succeed(hostname),
+            Outcome::Failed(failure) => self.fail(failure),
+            Outcome::Left => {}
         }
-        drop(permit);
+    }
+
+    /// Waits for its turn among the POSTs to this host.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let creates = Arc::clone(&self.managed.connection.load().creates);
+        creates.acquire_owned().await.ok() // it is never closed
     }
 
     /// Waits until the host has listed its VMs once: before, nobody knows how many there are already.
@@ -88,21 +107,27 @@ impl Launch {
                 _ => Failure::new(FailureCode::HostUnreachable, "the host has not answered yet"),
             });
         }
-        drop(waited);
-        self.room_left()
+        Ok(())
     }
 
-    /// VMs that were unknown when the launch was accepted count, too.
-    fn room_left(&self) -> Result<(), Failure> {
+    /// VMs that were unknown when the launch was accepted count, too: a launch for which they leave no room fails. It
+    /// does so under the same lock, so that no more launches fail than are too many.
+    fn has_room(&self) -> bool {
         let (_, max) = self.managed.limits();
-        let target = self.managed.state().group.target_size();
-        if target <= max {
-            return Ok(());
-        }
-        Err(Failure::new(
-            FailureCode::OutOfResources,
-            format!("the group has {target} instances already, {max} are allowed"),
-        ))
+        let event = {
+            let mut state = self.managed.state();
+            if state.group.vms_to_expect() <= max {
+                return true;
+            }
+            let target = state.group.target_size();
+            let failure = Failure::new(
+                FailureCode::OutOfResources,
+                format!("the group has {target} instances already, {max} are allowed"),
+            );
+            state.group.launch_failed(&self.launch, failure)
+        };
+        self.shared.journal.record(&self.managed.id, event.as_slice());
+        false
     }
 
     fn succeed(&self, hostname: Hostname) {
@@ -133,27 +158,42 @@ impl Launch {
         self.managed.wake.notify_one();
     }
 
-    async fn create(&self) -> Result<Hostname, Failure> {
+    /// Holds its turn while it sends and while the host is down, but not while it searches: a host that swallows some
+    /// requests must not hold up the others.
+    async fn create(&self, mut turn: Option<OwnedSemaphorePermit>) -> Outcome {
         let connection = self.managed.connection.load_full();
-        let request = self.prepare(&connection).await?;
+        let request = match self.prepare(&connection).await {
+            Ok(request) => request,
+            Err(failure) => return Outcome::Failed(failure),
+        };
         let host_group = &connection.config.spec.host_group;
         let mut posts = 0;
         loop {
             posts += 1;
+            if turn.is_none() {
+                turn = self.turn().await;
+            }
             let error = match connection.host.create_vm(host_group, &request).await {
-                Ok(hostname) => return Ok(hostname),
+                Ok(hostname) => return Outcome::Created(hostname),
                 Err(error) => error,
             };
             tracing::debug!(group = %self.managed.id, launch = %self.launch, kind = error.kind.as_str(), fate = ?error.fate, %error, "create failed");
-            match self.after_error(&connection, &error).await {
-                Search::Found(hostname) => return Ok(hostname),
-                Search::Unknown => return Err(Failure::from(&error)),
+            if error.fate != RequestFate::NotDone {
+                turn = None;
+            }
+            let searching = self.after_error(&connection, &error);
+            let Some(search) = self.shared.shutdown.run_until_cancelled(searching).await else {
+                return Outcome::Left;
+            };
+            match search {
+                Search::Found(hostname) => return Outcome::Created(hostname),
+                Search::Unknown => return Outcome::Failed(Failure::from(&error)),
                 // The host never saw these: not a try.
                 Search::Absent if never_tried(&error) => posts -= 1,
                 Search::Absent => {}
             }
             if posts >= MAX_POSTS || !may_repeat(&error) || self.was_given_up() {
-                return Err(Failure::from(&error));
+                return Outcome::Failed(Failure::from(&error));
             }
         }
     }
@@ -171,9 +211,12 @@ impl Launch {
             RequestFate::NotDone => Search::Absent,
             // It said plainly why there is no VM: one look makes sure, and pods wait no longer than they must.
             RequestFate::Unclear if error.kind == HostErrorKind::OutOfResources => self.search(connection, 1).await,
+            RequestFate::Unclear if error.kind == HostErrorKind::Unreachable => {
+                self.search(connection, LOOK_UPS_AFTER_BREAK).await
+            }
             // The host has finished: one look tells, a second one guards against a listing that lags behind.
             RequestFate::Unclear if error.kind != HostErrorKind::Nonsense => {
-                self.search(connection, LOOK_UPS_BEFORE_REPEAT).await
+                self.search(connection, LOOK_UPS_AFTER_ERROR).await
             }
             // The host said that there is a VM, or may still be making one: it must turn up, and is never asked for
             // a second time.

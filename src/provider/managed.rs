@@ -15,7 +15,7 @@ use super::secret::TokenSecret;
 use crate::config::GroupConfig;
 use crate::domain::failure::HostError;
 use crate::domain::group::Group;
-use crate::domain::ids::{ClusterId, InstanceId, NodeGroupId};
+use crate::domain::ids::{ClusterId, Hostname, InstanceId, NodeGroupId};
 use crate::domain::moment::Moment;
 use crate::domain::spec::NodeGroupSpec;
 use crate::domain::template::Shape;
@@ -58,6 +58,14 @@ pub(super) struct RemovalAttempt {
     pub(super) not_before: Moment,
 }
 
+/// A sign of life of a Node, and since when it is the last one.
+#[derive(Clone, Debug)]
+pub(super) struct Heartbeat {
+    pub(super) text: String,
+    pub(super) since: Moment,
+    pub(super) told: bool,
+}
+
 /// What is behind the lock.
 #[derive(Debug)]
 pub(super) struct GroupState {
@@ -66,8 +74,14 @@ pub(super) struct GroupState {
     pub(super) host_group_read_at: Option<Moment>,
     pub(super) host: HostStatus,
     pub(super) removal_attempts: BTreeMap<InstanceId, RemovalAttempt>,
+    /// The last heartbeats of Nodes whose VMs this host does not know, by uid.
+    pub(super) heartbeats: BTreeMap<String, Heartbeat>,
     /// The uids of Nodes that are being removed.
     pub(super) nodes_in_removal: BTreeSet<String>,
+    /// Second VMs of launches that are being removed.
+    pub(super) surplus_in_removal: BTreeSet<Hostname>,
+    /// The instance whose health check began last.
+    pub(super) health_asked_last: Option<InstanceId>,
 }
 
 /// One node group at run time.
@@ -100,7 +114,10 @@ impl ManagedGroup {
             host_group_read_at: None,
             host: HostStatus::Unknown,
             removal_attempts: BTreeMap::new(),
+            heartbeats: BTreeMap::new(),
             nodes_in_removal: BTreeSet::new(),
+            surplus_in_removal: BTreeSet::new(),
+            health_asked_last: None,
         };
         Self {
             id,
@@ -130,14 +147,20 @@ impl ManagedGroup {
 
     /// Takes over a new configuration.
     pub(super) fn reconnect(&self, connection: Connection) {
-        let host_changed = self.connection.load().config.endpoint != connection.config.endpoint;
+        let host_changed = {
+            let known = self.connection.load();
+            known.config.endpoint != connection.config.endpoint
+                || known.config.spec.host_group != connection.config.spec.host_group
+        };
         self.retired.store(false, Ordering::Relaxed);
         self.connection.store(Arc::new(connection));
         {
             let mut state = self.state();
             state.host_group_read_at = None;
             if host_changed {
+                tracing::warn!(group = %self.id, "node group moves to another host; VMs that are not found there are no longer instances");
                 state.host_group = None;
+                state.group.host_changed();
             }
         }
         self.find_shape();

@@ -96,6 +96,10 @@ pub trait Cluster: Send + Sync + Debug {
     /// gone, or was replaced by another of that name, is a success.
     async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError>;
 
+    /// A text that a living kubelet changes every ten seconds (its lease's renewal); `None` if there is none. Texts
+    /// are compared with one another only, so clocks do not matter.
+    async fn last_heartbeat(&self, name: &NodeName) -> Result<Option<String>, ClusterError>;
+
     /// The version of the API server, as K3s tags it (`v1.33.6+k3s1`); `None` while it is not known.
     fn server_version(&self) -> Option<String>;
 }

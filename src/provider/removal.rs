@@ -1,10 +1,11 @@
 //! The removal jobs: VMs first, then Nodes with proof. Each job is one attempt; the keeper starts the next one when it
 //! is due, until listings prove that the VM is gone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Shared;
-use super::managed::{ManagedGroup, RemovalAttempt};
+use super::managed::{Heartbeat, ManagedGroup, RemovalAttempt};
 use super::ports::ClusterStatus;
 use crate::domain::failure::{HostError, HostErrorKind};
 use crate::domain::group::{Phase, SlotVm, StaleNode};
@@ -107,21 +108,39 @@ pub(super) fn of_launch<'a>(vms: &'a [Vm], launch: &LaunchId) -> Option<&'a Vm> 
         .find(|vm| VmTags::read(&vm.tags).is_some_and(|tags| tags.launch == *launch))
 }
 
-/// Deletes second VMs of a launch. Listings name them until they are gone, so a failure is only logged.
+/// Deletes second VMs of a launch, each by one task at a time. Listings name them until they are gone, so a failure is
+/// only logged.
 pub(super) fn remove_surplus(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, surplus: Vec<Hostname>) {
-    if surplus.is_empty() {
-        return;
-    }
-    let managed = Arc::clone(managed);
-    shared.tracker.spawn(async move {
-        let connection = managed.connection.load_full();
-        let host_group = &connection.config.spec.host_group;
-        for hostname in surplus {
-            if let Err(error) = connection.host.delete_vm(host_group, &hostname).await {
+    for hostname in surplus {
+        if !managed.state().surplus_in_removal.insert(hostname.clone()) {
+            continue;
+        }
+        let managed = Arc::clone(managed);
+        shared.tracker.spawn(async move {
+            if let Err(error) = delete_surplus(&managed, &hostname).await {
                 tracing::warn!(group = %managed.id, vm = %hostname, %error, "surplus VM could not be removed");
             }
-        }
-    });
+            managed.state().surplus_in_removal.remove(&hostname);
+        });
+    }
+}
+
+/// Deletes a second VM, after one more look that it still is one: its name may have been given again.
+async fn delete_surplus(managed: &ManagedGroup, hostname: &Hostname) -> Result<(), HostError> {
+    let connection = managed.connection.load_full();
+    let host_group = &connection.config.spec.host_group;
+    let vms = connection.host.list_vms(host_group, None).await?;
+    let tags = |vm: &Vm| VmTags::read(&vm.tags);
+    let Some(launch) = vms.iter().find(|vm| vm.hostname == *hostname).and_then(tags) else {
+        return Ok(());
+    };
+    let is_second = vms
+        .iter()
+        .any(|other| other.hostname != *hostname && tags(other).as_ref() == Some(&launch));
+    if !is_second {
+        return Ok(());
+    }
+    connection.host.delete_vm(host_group, hostname).await
 }
 
 /// Removes Nodes whose VM is proved gone.
@@ -136,17 +155,73 @@ pub(super) fn remove_stale_nodes(shared: &Arc<Shared>, managed: &Arc<ManagedGrou
         let (shared, managed) = (Arc::clone(shared), Arc::clone(managed));
         let tracker = shared.tracker.clone();
         tracker.spawn(async move {
-            match shared.cluster.remove_node(&node.name, &node.uid).await {
-                Ok(()) => {
-                    shared.journal.metrics().stale_node_removed(&managed.id);
-                    tracing::info!(group = %managed.id, node = %node.name, "Node removed: its VM is gone");
-                    shared.journal.note(&managed.id, format!("removed Node {}: its VM is gone", node.name));
-                }
-                Err(error) => {
-                    tracing::warn!(group = %managed.id, node = %node.name, %error, "Node could not be removed; trying again");
-                }
+            if !node.claims_to_live || is_silent(&shared, &managed, &node).await {
+                remove_node(&shared, &managed, &node).await;
             }
             managed.state().nodes_in_removal.remove(&node.uid);
         });
     }
+    forget_heartbeats(shared, managed);
+}
+
+async fn remove_node(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) {
+    match shared.cluster.remove_node(&node.name, &node.uid).await {
+        Ok(()) => {
+            shared.journal.metrics().stale_node_removed(&managed.id);
+            tracing::info!(group = %managed.id, node = %node.name, "Node removed: its VM is gone");
+            shared
+                .journal
+                .note(&managed.id, format!("removed Node {}: its VM is gone", node.name));
+        }
+        Err(error) => {
+            tracing::warn!(group = %managed.id, node = %node.name, %error, "Node could not be removed; trying again");
+        }
+    }
+}
+
+/// Whether the kubelet of a Node has been silent for long enough. One that goes on living is told of once: most likely
+/// the configuration names the wrong host.
+async fn is_silent(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) -> bool {
+    let text = match shared.cluster.last_heartbeat(&node.name).await {
+        Ok(Some(text)) => text,
+        Ok(None) => return true, // no kubelet ever spoke for it
+        Err(error) => {
+            tracing::debug!(node = %node.name, %error, "cannot tell whether the Node lives");
+            return false;
+        }
+    };
+    let now = shared.clock.now();
+    let mut state = managed.state();
+    let first = Heartbeat {
+        text: text.clone(),
+        since: now,
+        told: false,
+    };
+    let last = state.heartbeats.entry(node.uid.clone()).or_insert(first);
+    if last.text == text {
+        return now.since(last.since) >= shared.timings.heartbeat;
+    }
+    let is_news = !std::mem::replace(&mut last.told, true);
+    (last.text, last.since) = (text, now);
+    drop(state);
+    if is_news {
+        let host = managed.connection.load().config.endpoint.to_string();
+        tracing::warn!(
+            group = %managed.id, node = %node.name, host,
+            "the Node is alive, but its VM is not on this host: is slicer-url right?"
+        );
+        shared.journal.note(
+            &managed.id,
+            format!("Node {} is alive, but its VM is not on {host}", node.name),
+        );
+    }
+    false
+}
+
+/// Keeps the memory of heartbeats as small as the list of Nodes.
+fn forget_heartbeats(shared: &Shared, managed: &ManagedGroup) {
+    let index = shared.node_index();
+    let nodes = index.of_group(&managed.id);
+    let uids: BTreeSet<&str> = nodes.own.iter().map(|node| node.uid.as_str()).collect();
+    managed.state().heartbeats.retain(|uid, _| uids.contains(uid.as_str()));
 }

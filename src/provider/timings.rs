@@ -33,6 +33,9 @@ pub struct Timings {
     pub health_round: Duration,
     /// How long a scale-up trusts that the host still has the secret that an earlier one put there.
     pub secret_age: Duration,
+    /// How long the kubelet of a Node that claims to live may be silent before the Node counts as dead: three of its
+    /// heartbeats.
+    pub heartbeat: Duration,
     /// How long DeleteNodes waits for the VMs to be gone before it leaves the rest to the background. The
     /// cluster-autoscaler's deadline is 5 s by default.
     pub delete_wait: Duration,
@@ -55,6 +58,7 @@ impl Default for Timings {
             delete_retry_max: Duration::from_secs(60),
             health_round: Duration::from_secs(5),
             secret_age: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(30),
             delete_wait: Duration::from_secs(1),
             patience: Patience {
                 // Less than the cluster-autoscaler's 15 minutes, more than the userdata's own 10.

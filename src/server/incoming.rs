@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -95,17 +94,18 @@ impl AsyncWrite for Connection {
 /// The connections that are ready for gRPC.
 pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
 
-/// Accepts connections until `shutdown`.
+/// Accepts connections from when `ready` is, until `shutdown`; those that come sooner wait in the kernel.
 pub(super) fn accept(
     bound: Bound,
     tls: Option<Arc<TlsAcceptors>>,
     tracker: &TaskTracker,
     shutdown: CancellationToken,
+    ready: impl Future<Output = ()> + Send + 'static,
 ) -> Incoming {
-    let (ready, connections) = mpsc::channel(HANDSHAKES);
+    let (handshaken, connections) = mpsc::channel(HANDSHAKES);
     let door = Door {
         tls,
-        ready,
+        ready: handshaken,
         handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
         tracker: tracker.clone(),
         shutdown: shutdown.clone(),
@@ -113,7 +113,7 @@ pub(super) fn accept(
     tracker.spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = door.accept_all(&bound) => {}
+            () = async { ready.await; door.accept_all(&bound).await } => {}
         }
         if let Bound::Unix(_, path) = &bound {
             let _ = std::fs::remove_file(path);
@@ -133,25 +133,18 @@ struct Door {
 impl Door {
     async fn accept_all(&self, bound: &Bound) {
         loop {
-            let accepted = match bound {
-                Bound::Tcp(listener) => match listener.accept().await {
-                    Ok((stream, _)) => self.greet(stream).await,
-                    Err(error) => Err(error),
-                },
-                Bound::Unix(listener, _) => match listener.accept().await {
-                    Ok((stream, _)) => self.admit(stream).await,
-                    Err(error) => Err(error),
-                },
-            };
-            if let Err(error) = accepted {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+            match take(bound).await {
+                Ok((stream, peer)) => self.greet(stream, peer).await,
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
 
-    async fn greet(&self, stream: TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+    /// With mTLS a unix socket asks for certificates, too.
+    async fn greet(&self, stream: Box<dyn Stream>, peer: String) {
         let Some(tls) = &self.tls else {
             return self.admit(stream).await;
         };
@@ -159,25 +152,37 @@ impl Door {
         let permit = Arc::clone(&self.handshakes).acquire_owned().await;
         let (ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
         self.tracker.spawn(async move {
-            let peer = stream.peer_addr();
             let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
             match shutdown.run_until_cancelled(handshake).await {
                 Some(Ok(Ok(stream))) => {
                     let _ = ready.send(Ok(Connection::new(stream, shutdown))).await;
                 }
-                Some(Ok(Err(error))) => tracing::warn!(?peer, %error, "TLS handshake failed"),
-                Some(Err(_)) => tracing::warn!(?peer, "TLS handshake took too long"),
+                Some(Ok(Err(error))) => tracing::warn!(peer, %error, "TLS handshake failed"),
+                Some(Err(_)) => tracing::warn!(peer, "TLS handshake took too long"),
                 None => {} // nobody is served any more
             }
             drop(permit);
         });
-        Ok(())
     }
 
-    async fn admit(&self, stream: impl Stream + 'static) -> io::Result<()> {
+    async fn admit(&self, stream: impl Stream + 'static) {
         let connection = Connection::new(stream, self.shutdown.clone());
         // The receiver is gone only when the server stops.
         let _ = self.ready.send(Ok(connection)).await;
-        Ok(())
+    }
+}
+
+/// The next connection, and where it comes from.
+async fn take(bound: &Bound) -> io::Result<(Box<dyn Stream>, String)> {
+    match bound {
+        Bound::Tcp(listener) => {
+            let (stream, peer) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream), peer.to_string()))
+        }
+        Bound::Unix(listener, _) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Box::new(stream), "unix socket".to_owned()))
+        }
     }
 }

@@ -35,7 +35,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Calls at once on one connection; what is beyond waits. The cluster-autoscaler makes a dozen at most.
 const CALLS_PER_CONNECTION: usize = 256;
 /// How often readiness is looked at until it is reached.
-const READINESS_POLL: Duration = Duration::from_millis(100);
+const READINESS_POLL: Duration = Duration::from_millis(20);
+/// How long the first call waits for hosts that have not answered yet. Without their VMs the target sizes would be too
+/// small, and the cluster-autoscaler would ask for them again. Its calls end after 5 s by default.
+const FIRST_INVENTORY: Duration = Duration::from_secs(2);
 
 /// How the server is to listen.
 #[derive(Clone, Debug)]
@@ -116,7 +119,8 @@ impl Server {
             shutdown: shutdown.clone(),
         };
         let provider = Provider::start(config, parts).map_err(StartError::Provider)?;
-        let incoming = incoming::accept(bound, tls.clone(), &tracker, shutdown.clone());
+        let inventory = first_inventory(Arc::clone(&provider));
+        let incoming = incoming::accept(bound, tls.clone(), &tracker, shutdown.clone(), inventory);
         let serving = serving(&provider, &metrics, &tracker, &shutdown, incoming)?;
         let grpc = tokio::spawn(async move {
             if let Err(error) = serving.await {
@@ -194,9 +198,14 @@ impl Server {
         self.shutdown.cancel();
         self.tracker.close();
         let ended = async {
-            let _ = self.grpc.await;
+            // One that ended by itself was awaited already, and must not be again.
+            if !self.grpc.is_finished() {
+                let _ = self.grpc.await;
+            }
             self.tracker.wait().await;
-            let _ = self.admin.await;
+            if !self.admin.is_finished() {
+                let _ = self.admin.await;
+            }
         };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("calls or jobs were still running after {} s", DRAIN.as_secs());
@@ -231,6 +240,22 @@ fn serving(
         .boxed())
 }
 
+/// Returns when all is known that can be known soon.
+async fn first_inventory(provider: Arc<Provider>) {
+    if tokio::time::timeout(FIRST_INVENTORY, every_host_was_tried(&provider))
+        .await
+        .is_err()
+    {
+        tracing::warn!("not every host has answered yet; serving without their VMs");
+    }
+}
+
+async fn every_host_was_tried(provider: &Provider) {
+    while !provider.every_host_was_tried() {
+        tokio::time::sleep(READINESS_POLL).await;
+    }
+}
+
 type CloudProvider = CloudProviderServer<grpc::Service>;
 
 /// gRPC health: NOT_SERVING until every host was tried once, and again when the server stops.
@@ -244,11 +269,9 @@ async fn report_health(
     reporter
         .set_service_status(everything, tonic_health::ServingStatus::NotServing)
         .await;
-    while !provider.every_host_was_tried() {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(READINESS_POLL) => {}
-        }
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = every_host_was_tried(&provider) => {}
     }
     reporter.set_serving::<CloudProvider>().await;
     reporter
@@ -278,6 +301,7 @@ fn slicer_connect() -> Connect {
             slicer::Timeouts::default(),
         );
         client
+            .map(|client| client.hiding(global.k3s_token.clone()))
             .map(|client| Arc::new(client) as Arc<dyn SlicerHost>)
             .map_err(|error| error.to_string())
     })

@@ -89,6 +89,14 @@ impl Client {
             transport: transport::Transport::new(target, token, timeouts),
         })
     }
+
+    /// The same client, which shows this secret in no error and no serial log, although its requests seldom carry it:
+    /// hosts and guests know it.
+    #[must_use]
+    pub fn hiding(mut self, secret: SecretSource) -> Self {
+        self.transport.hide(secret);
+        self
+    }
 }
 
 /// Shows where the host is, and nothing else.

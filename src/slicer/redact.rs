@@ -51,15 +51,23 @@ fn forms_of(secret: &SecretString) -> Vec<SecretString> {
     if raw.is_empty() {
         return Vec::new();
     }
-    let in_json = serde_json::Value::from(raw).to_string();
-    // Base64 without padding is a part of base64 with padding.
-    let mut forms = vec![raw.to_owned(), STANDARD_NO_PAD.encode(raw)];
-    forms.extend(
-        in_json
-            .strip_prefix('"')
-            .and_then(|t| t.strip_suffix('"'))
-            .map(str::to_owned),
-    );
+    // K3s' own tools show the password of `K10<hash>::server:<password>` alone.
+    let password = raw
+        .rsplit_once(':')
+        .map(|(_, password)| password)
+        .filter(|password| password.len() >= 8);
+    let mut forms = Vec::new();
+    for text in [Some(raw), password].into_iter().flatten() {
+        let in_json = serde_json::Value::from(text).to_string();
+        // Base64 without padding is a part of base64 with padding.
+        forms.extend([text.to_owned(), STANDARD_NO_PAD.encode(text)]);
+        forms.extend(
+            in_json
+                .strip_prefix('"')
+                .and_then(|t| t.strip_suffix('"'))
+                .map(str::to_owned),
+        );
+    }
     forms.into_iter().map(SecretString::from).collect()
 }
 
@@ -95,6 +103,16 @@ mod tests {
                 assert!(!shown.contains(form), "{shown}");
             }
         }
+    }
+
+    #[test]
+    fn the_password_of_a_join_token_is_redacted_alone_too() {
+        let redactor = redactor("K10abcdef::server:the-password");
+        assert!(
+            !redactor
+                .show("agent: wrong the-password given")
+                .contains("the-password")
+        );
     }
 
     #[test]

@@ -107,6 +107,8 @@ enum Body {
 pub(super) struct Transport {
     target: Target,
     token: Option<SecretSource>,
+    /// Secrets that hosts and guests know besides; no message may show them.
+    hidden: Vec<SecretSource>,
     timeouts: Timeouts,
 }
 
@@ -115,8 +117,13 @@ impl Transport {
         Self {
             target,
             token,
+            hidden: Vec::new(),
             timeouts,
         }
+    }
+
+    pub(super) fn hide(&mut self, secret: SecretSource) {
+        self.hidden.push(secret);
     }
 
     pub(super) fn target(&self) -> &Target {
@@ -147,7 +154,8 @@ impl Transport {
 
     async fn attempt(&self, call: &Call<'_>, time: Duration) -> Result<Answer, Failed> {
         let token = self.token.as_ref().map(SecretSource::current);
-        let redactor = Redactor::new(token.iter().chain(call.secret));
+        let hidden: Vec<SecretString> = self.hidden.iter().map(SecretSource::current).collect();
+        let redactor = Redactor::new(token.iter().chain(call.secret).chain(&hidden));
         let Some(mut url) = self.target.url(call.path) else {
             let title = format!("{} {}", call.method, self.target);
             return Err(Attempt { title, redactor }.lost(&Lost::not_sent("a name that cannot be part of a URL")));

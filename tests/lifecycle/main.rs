@@ -6,6 +6,7 @@
 mod support;
 
 mod faults;
+mod reload;
 mod restart;
 mod scale_down;
 mod scale_up;

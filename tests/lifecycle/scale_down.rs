@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use slicer_cloud_provider::grpc::pb;
 use slicer_cloud_provider::grpc::pb::instance_status::InstanceState::{InstanceDeleting, InstanceRunning};
 use slicer_cloud_provider::server::Server;
 use slicer_cloud_provider::simulator::{Fault, FaultKind, RouteClass};
@@ -135,6 +136,41 @@ async fn a_delete_for_an_old_node_never_hits_the_new_vm_of_that_hostname() {
     })
     .await;
     assert_eq!((host.simulator.vms().len(), host.simulator.deleted_total()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_node_without_provider_id_is_deleted_by_the_launch_in_its_name_and_never_by_its_hostname_alone() {
+    let (host, _server, mut client, all) = scene(1).await;
+    let hostname = host.simulator.vms().remove(0).hostname;
+    let launch = all[0].strip_prefix("slicer://agents/").unwrap();
+    let node = |name: String| pb::ExternalGrpcNode {
+        name,
+        labels: [("slicer/hostgroup", "agents"), ("slicer/hostname", hostname.as_str())]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        ..pb::ExternalGrpcNode::default()
+    };
+    let delete_node = async |client: &mut Client, node| {
+        let request = pb::NodeGroupDeleteNodesRequest {
+            id: "agents".to_owned(),
+            nodes: vec![node],
+        };
+        client.node_group_delete_nodes(request).await
+    };
+    // Left over from an earlier VM of that name, which the fork made.
+    let refused = delete_node(&mut client, node(hostname.clone())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(
+        (target(&mut client, "agents").await, host.simulator.vms().len()),
+        (1, 1)
+    );
+
+    delete_node(&mut client, node(format!("{hostname}-{launch}")))
+        .await
+        .unwrap();
+    assert_eq!(target(&mut client, "agents").await, 0);
+    wait_until_empty(&mut client).await;
+    assert_eq!(host.simulator.vms().len(), 0);
 }
 
 #[tokio::test]

@@ -20,8 +20,9 @@ use slicer_cloud_provider::domain::ids::InstanceId;
 use slicer_cloud_provider::domain::spec::{
     AutoscalingOverrides, Endpoint, JoinSettings, K3sVersion, Limits, NodeGroupSpec,
 };
+use slicer_cloud_provider::domain::vm::UserdataState;
 use slicer_cloud_provider::metrics::Metrics;
-use slicer_cloud_provider::provider::ports::SlicerHost;
+use slicer_cloud_provider::provider::ports::{ClusterStatus, SlicerHost};
 use slicer_cloud_provider::provider::{NodeQuery, Parts, Provider, Timings};
 use slicer_cloud_provider::secret::SecretSource;
 use tokio_util::sync::CancellationToken;
@@ -133,10 +134,19 @@ fn config() -> Config {
 struct Life {
     provider: Arc<Provider>,
     world: SharedWorld,
+    shutdown: CancellationToken,
 }
 
 impl Life {
     fn begin(world: &SharedWorld) -> Self {
+        Self::begin_with_max(world, MAX)
+    }
+
+    fn begin_with_max(world: &SharedWorld, max: u32) -> Self {
+        let mut config = config();
+        for group in &mut config.groups {
+            group.spec.limits.max = max;
+        }
         let hosts = Arc::clone(world);
         let parts = Parts {
             connect: Arc::new(move |group: &GroupConfig, _: &GlobalConfig| {
@@ -150,8 +160,10 @@ impl Life {
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };
+        let shutdown = parts.shutdown.clone();
         Self {
-            provider: Provider::start(&config(), parts).unwrap(),
+            shutdown,
+            provider: Provider::start(&config, parts).unwrap(),
             world: Arc::clone(world),
         }
     }
@@ -413,6 +425,124 @@ proptest! {
     }
 }
 
+/// Runs a story on paused time.
+fn tell(story: impl AsyncFnOnce(&SharedWorld)) {
+    let world: SharedWorld = Arc::new(Mutex::new(World::default()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(story(&world));
+}
+
+async fn seconds(count: u64) {
+    tokio::time::sleep(Duration::from_secs(count)).await;
+}
+
+#[test]
+fn vms_that_were_unknown_at_an_increase_take_the_place_of_as_many_launches_and_no_more() {
+    tell(async |world| {
+        let life = Life::begin(world);
+        life.increase(0, 4);
+        seconds(3).await;
+        life.shutdown.cancel();
+
+        let life = Life::begin(world);
+        life.increase(0, 6); // nothing is listed yet
+        seconds(5).await;
+        life.check();
+        assert_eq!(world.lock().unwrap().ours(0).len(), MAX as usize);
+        let failures: Vec<_> = life.instances(0).into_iter().filter_map(|i| i.failure).collect();
+        assert_eq!(failures.len(), 4, "{failures:?}");
+        assert!(failures.iter().all(|failure| failure.code.as_str() == "OutOfResources"));
+        life.settle().await;
+    });
+}
+
+#[test]
+fn agents_that_hang_keep_nobody_from_seeing_what_the_others_say() {
+    tell(async |world| {
+        world.lock().unwrap().cluster_status = Some(ClusterStatus::Absent);
+        // More than are asked at once.
+        let life = Life::begin_with_max(world, 20);
+        life.provider.increase_size(GROUPS[0], 20).unwrap();
+        seconds(5).await;
+        {
+            let mut world = world.lock().unwrap();
+            assert_eq!(world.ours(0).len(), 20);
+            let mute = life
+                .provider
+                .instances(GROUPS[0])
+                .unwrap()
+                .into_iter()
+                .take(12)
+                .map(|i| i.id);
+            let mute: BTreeSet<InstanceId> = mute.collect();
+            world.mute_agents_of(0, &mute);
+            world.userdata = Some(UserdataState::Exited(0));
+        }
+        seconds(60).await;
+        let running = life
+            .instances(0)
+            .iter()
+            .filter(|i| i.state == InstanceState::Running)
+            .count();
+        assert_eq!(running, 8);
+    });
+}
+
+#[test]
+fn a_second_vm_of_a_launch_is_asked_to_go_once_and_not_the_next_vm_of_its_name() {
+    tell(async |world| {
+        let life = Life::begin(world);
+        life.increase(0, 1);
+        seconds(3).await;
+        let surplus = {
+            let mut world = world.lock().unwrap();
+            let known = life.provider.instances(GROUPS[0]).unwrap().remove(0).id;
+            world.asked.insert(known);
+            world.hosts[0].delete_time = Duration::from_secs(5);
+            world.duplicate_first(0)
+        };
+        while world.lock().unwrap().vms(0).len() == 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        world.lock().unwrap().create_foreign_named(0, &surplus);
+        seconds(30).await;
+        assert_eq!(world.lock().unwrap().violations, Vec::<String>::new());
+        assert_eq!(world.lock().unwrap().vms(0).len(), 2);
+    });
+}
+
+#[test]
+fn vms_that_could_not_join_while_the_api_was_away_get_time_when_it_is_back() {
+    tell(async |world| {
+        let life = Life::begin(world);
+        world.lock().unwrap().cluster_status = Some(ClusterStatus::Stale);
+        life.increase(0, 2);
+        seconds(30 * 60).await;
+        world.lock().unwrap().cluster_status = Some(ClusterStatus::Live);
+        seconds(60).await;
+        assert!(
+            life.instances(0).iter().all(|i| i.failure.is_none()),
+            "{:?}",
+            life.instances(0)
+        );
+        world.lock().unwrap().register_nodes();
+        seconds(15).await;
+        assert!(life.instances(0).iter().all(|i| i.state == InstanceState::Running));
+
+        life.increase(0, 1);
+        seconds(15 * 60).await;
+        let failures: Vec<_> = life.instances(0).into_iter().filter_map(|i| i.failure).collect();
+        assert!(
+            failures.len() == 1 && failures[0].code.as_str() == "JoinTimeout",
+            "{failures:?}"
+        );
+    });
+}
+
 #[test]
 fn a_host_that_is_down_does_not_change_how_the_other_groups_behave() {
     let world: SharedWorld = Arc::new(Mutex::new(World::default()));
@@ -436,5 +566,74 @@ fn a_host_that_is_down_does_not_change_how_the_other_groups_behave() {
         );
         assert_eq!(life.target(0), 4);
         life.settle().await;
+    });
+}
+
+#[test]
+fn a_node_whose_vm_is_on_another_host_stays_while_its_kubelet_speaks_and_goes_soon_after_it_falls_silent() {
+    let world: SharedWorld = Arc::new(Mutex::new(World::default()));
+    world.lock().unwrap().create_stray(1, "alpha");
+    world.lock().unwrap().register_nodes();
+    runtime().block_on(async {
+        let life = Life::begin(&world);
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        life.check();
+        assert_eq!(
+            world.lock().unwrap().nodes().len(),
+            1,
+            "it lives, though not where it should"
+        );
+        assert_eq!(life.target(0), 0, "what its host does not list is no instance");
+
+        world.lock().unwrap().kill_vm(1, 0);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.lock().unwrap().nodes().len(), 0);
+    });
+}
+
+#[test]
+fn vms_of_the_fork_are_adopted_through_their_nodes_under_their_own_ids_and_removed_like_all_others() {
+    let world: SharedWorld = Arc::new(Mutex::new(World::default()));
+    let ids: BTreeSet<InstanceId> = (0..2)
+        .map(|_| world.lock().unwrap().create_forked(0, "alpha"))
+        .collect();
+    world.lock().unwrap().create_foreign(0);
+    runtime().block_on(async {
+        let life = Life::begin(&world);
+        life.increase(0, 1);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let running = |life: &Life| -> BTreeSet<InstanceId> {
+            let all = life.instances(0).into_iter();
+            all.filter(|i| i.state == InstanceState::Running)
+                .map(|i| i.id)
+                .collect()
+        };
+        assert_eq!(running(&life), ids, "and the VM that is nobody's is none of ours");
+        assert_eq!(life.target(0), 3);
+        life.check(); // also that an instance without a Node, known by its id alone, belongs to the group
+
+        let victim = ids.first().unwrap();
+        let node = fake_node(victim);
+        life.provider
+            .delete_nodes("alpha", &[node], Duration::ZERO)
+            .await
+            .unwrap();
+        assert_eq!(life.target(0), 2);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(!life.instances(0).iter().any(|i| i.id == *victim));
+        assert_eq!(
+            world.lock().unwrap().vms(0).len(),
+            3,
+            "its VM went, the three others stay"
+        );
+        assert_eq!(
+            world.lock().unwrap().nodes().len(),
+            2,
+            "labels alone are no proof while the Node claims to live"
+        );
+        world.lock().unwrap().nodes_are_not_ready();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.lock().unwrap().nodes().len(), 1);
+        life.check();
     });
 }

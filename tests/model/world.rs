@@ -48,6 +48,10 @@ pub(crate) struct Host {
     pub(crate) down: bool,
     pub(crate) list_faults: u32,
     pub(crate) delete_faults: u32,
+    /// How long a VM takes to go once the host was asked.
+    pub(crate) delete_time: Duration,
+    /// VMs whose agent does not answer, for as long as anybody waits.
+    pub(crate) mute_agents: BTreeSet<Hostname>,
 }
 
 /// Everything outside the provider, and the verdicts.
@@ -59,6 +63,10 @@ pub(crate) struct World {
     /// Instances that somebody asked to be removed or given up.
     pub(crate) asked: BTreeSet<InstanceId>,
     clock: i64,
+    /// How much the cluster can tell; `Live` unless something else is set.
+    pub(crate) cluster_status: Option<ClusterStatus>,
+    /// What agents that answer say.
+    pub(crate) userdata: Option<UserdataState>,
     /// Requests that must never be made.
     pub(crate) violations: Vec<String>,
 }
@@ -122,9 +130,77 @@ impl World {
         hostname
     }
 
+    /// The agents of these instances' VMs do not answer.
+    pub(crate) fn mute_agents_of(&mut self, host: usize, instances: &BTreeSet<InstanceId>) {
+        let host = &mut self.hosts[host];
+        let theirs = host
+            .vms
+            .values()
+            .filter(|vm| instance_of(vm).is_some_and(|id| instances.contains(&id)));
+        host.mute_agents = theirs.map(|vm| vm.hostname.clone()).collect();
+    }
+
+    /// A second VM with the tags of the first; its name.
+    pub(crate) fn duplicate_first(&mut self, host: usize) -> Hostname {
+        let mut copy = self.vms(host).remove(0);
+        let host = &mut self.hosts[host];
+        host.counter += 1;
+        copy.hostname = Hostname::from(format!("agents-{}", host.counter).as_str());
+        host.vms.insert(copy.hostname.clone(), copy.clone());
+        copy.hostname
+    }
+
+    /// A VM that is none of our business, under a name that is free.
+    pub(crate) fn create_foreign_named(&mut self, host: usize, hostname: &Hostname) {
+        let mut stranger = self.vms(host).remove(0);
+        (stranger.hostname, stranger.tags) = (hostname.clone(), vec!["team=somebody-else".to_owned()]);
+        assert!(self.hosts[host].vms.insert(hostname.clone(), stranger).is_none());
+    }
+
+    /// A VM that the fork made, with its Node: no tags of ours, labels and a provider ID of its own.
+    pub(crate) fn create_forked(&mut self, host: usize, group: &str) -> InstanceId {
+        let hostname = self.create(host, vec!["made-by=the-fork".to_owned()]);
+        let name = NodeName::from(format!("{hostname}-99aa88bb").as_str());
+        let node = NodeRecord {
+            uid: format!("uid-{name}"),
+            provider_id: format!("k3s://{name}"),
+            labels: BTreeMap::from([
+                ("slicer/hostname".to_owned(), hostname.to_string()),
+                ("slicer/hostgroup".to_owned(), group.to_owned()),
+            ]),
+            capacity: Resources::new(),
+            allocatable: Resources::new(),
+            ready: true,
+            created_at: self.hosts[host].vms[&hostname].created_at,
+            name: name.clone(),
+        };
+        let id = InstanceId::adopted(&node.provider_id);
+        self.nodes.insert(name, Arc::new(node));
+        self.publish();
+        id
+    }
+
+    /// The cluster notices that the kubelets of all Nodes are silent.
+    pub(crate) fn nodes_are_not_ready(&mut self) {
+        for node in self.nodes.values_mut() {
+            Arc::make_mut(node).ready = false;
+        }
+        self.publish();
+    }
+
     /// A VM that is none of our business.
     pub(crate) fn create_foreign(&mut self, host: usize) {
         self.create(host, vec!["team=somebody-else".to_owned()]);
+    }
+
+    /// A VM of `group` that is on this host, whatever host the configuration names.
+    pub(crate) fn create_stray(&mut self, host: usize, group: &str) {
+        let tags = VmTags {
+            cluster: "home".parse().unwrap(),
+            node_group: group.parse().unwrap(),
+            launch: "straystr".parse().unwrap(),
+        };
+        self.create(host, tags.to_tags());
     }
 
     /// The VM at this position vanishes.
@@ -169,6 +245,7 @@ impl World {
         self.publish();
     }
 
+    /// Nodes are as they are told: nobody notices here that a kubelet is gone.
     fn publish(&mut self) {
         self.snapshot = Arc::new(self.nodes.clone());
     }
@@ -296,6 +373,10 @@ impl SlicerHost for FakeHost {
 
     async fn delete_vm(&self, _: &str, hostname: &Hostname) -> Result<(), HostError> {
         self.travel().await?;
+        let time = self.world.lock().unwrap().hosts[self.host].delete_time;
+        if time > Duration::ZERO {
+            tokio::time::sleep(time).await;
+        }
         let mut world = self.world.lock().unwrap();
         if world.hosts[self.host].delete_faults > 0 {
             world.hosts[self.host].delete_faults -= 1;
@@ -309,6 +390,7 @@ impl SlicerHost for FakeHost {
             Some(id) => world
                 .violations
                 .push(format!("VM {hostname} of {id} was deleted unasked")),
+            None if vm.tags == ["made-by=the-fork"] => {}
             None => world.violations.push(format!("foreign VM {hostname} was deleted")),
         }
         Ok(())
@@ -318,9 +400,16 @@ impl SlicerHost for FakeHost {
         self.travel().await
     }
 
-    async fn userdata_state(&self, _: &Hostname) -> Result<UserdataState, HostError> {
+    async fn userdata_state(&self, hostname: &Hostname) -> Result<UserdataState, HostError> {
         self.travel().await?;
-        Ok(UserdataState::Pending)
+        if self.world.lock().unwrap().hosts[self.host]
+            .mute_agents
+            .contains(hostname)
+        {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            return Err(error(HostErrorKind::Unreachable, RequestFate::MayStillHappen));
+        }
+        Ok(self.world.lock().unwrap().userdata.unwrap_or(UserdataState::Pending))
     }
 
     async fn serial_log_tail(&self, _: &Hostname, _: u32) -> Result<String, HostError> {
@@ -341,9 +430,10 @@ impl std::fmt::Debug for FakeCluster {
 #[async_trait]
 impl Cluster for FakeCluster {
     fn nodes(&self) -> NodeSnapshot {
+        let world = self.0.lock().unwrap();
         NodeSnapshot {
-            status: ClusterStatus::Live,
-            nodes: Arc::clone(&self.0.lock().unwrap().snapshot),
+            status: world.cluster_status.unwrap_or(ClusterStatus::Live),
+            nodes: Arc::clone(&world.snapshot),
         }
     }
 
@@ -359,6 +449,19 @@ impl Cluster for FakeCluster {
         }
         world.publish();
         Ok(())
+    }
+
+    async fn last_heartbeat(&self, name: &NodeName) -> Result<Option<String>, ClusterError> {
+        let mut world = self.0.lock().unwrap();
+        let Some(node) = world.nodes.get(name).cloned() else {
+            return Ok(None);
+        };
+        let alive = (0..2).any(|host| world.ours(host).iter().any(|id| id.as_str() == node.provider_id));
+        if alive {
+            world.clock += 1;
+            return Ok(Some(world.clock.to_string()));
+        }
+        Ok(Some("the last one".to_owned()))
     }
 
     fn server_version(&self) -> Option<String> {

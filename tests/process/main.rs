@@ -1,6 +1,8 @@
 //! The program as its users meet it: a process with flags, signals and exit codes, its sockets, its certificates, its
 //! pages, and what it must never tell. What the RPCs do is tested elsewhere.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -9,12 +9,14 @@ use rustls::{ClientConfig, SupportedProtocolVersion};
 use slicer_cloud_provider::config::{self, Config, ConfigError};
 use slicer_cloud_provider::grpc::pb::NodeGroupsRequest;
 use slicer_cloud_provider::kubernetes::NoCluster;
-use slicer_cloud_provider::server::{Server, TlsFiles};
+use slicer_cloud_provider::server::{Options, Server, TlsFiles};
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, ClientTlsConfig};
 
 use crate::authority::{Authority, Leaf};
@@ -258,4 +260,34 @@ async fn clients_that_say_nothing_within_or_after_the_handshake_do_not_hold_the_
     let stopped = tokio::time::timeout(Duration::from_secs(5), scene.server.stop()).await;
     assert!(stopped.is_ok());
     drop((silent, silent_within_tls));
+}
+
+#[tokio::test]
+async fn a_unix_socket_asks_for_certificates_too() {
+    let scene = Scene::new().await;
+    let socket = scene.dir.path().join("grpc.sock");
+    let file = |name: &str| scene.dir.path().join(name);
+    let options = Options {
+        listen: format!("unix://{}", socket.display()).parse().unwrap(),
+        admin_listen: "127.0.0.1:0".parse().unwrap(),
+        tls: Some(TlsFiles {
+            cert: file("cert.pem"),
+            key: file("key.pem"),
+            client_ca: file("ca.pem"),
+        }),
+        timings: quick(),
+    };
+    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let _server = Server::start(&config().unwrap(), &options, Arc::new(NoCluster), tracker, shutdown)
+        .await
+        .unwrap();
+    let mut stream = UnixStream::connect(&socket).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    // 21 is a TLS alert; HTTP/2 would begin with the length of its settings.
+    assert!(
+        answer.first().is_none_or(|first| *first == 21),
+        "plaintext was answered: {answer:?}"
+    );
 }

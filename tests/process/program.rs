@@ -120,12 +120,21 @@ impl Program {
 
     /// Waits until standard output holds this text.
     pub(crate) async fn printed(&mut self, text: &str) {
-        let what = format!("{text:?} printed");
-        let (stdout, child) = (&self.stdout, &mut self.child);
-        eventually(&what, async || {
-            let found = stdout.text().contains(text);
-            let ended = child.try_wait().unwrap();
-            assert!(found || ended.is_none(), "it ended:\n{}", stdout.text());
+        let stdout = self.stdout.clone();
+        self.wait_for(&stdout, text).await;
+    }
+
+    /// Waits until standard error holds this text.
+    pub(crate) async fn complained(&mut self, text: &str) {
+        let stderr = self.stderr.clone();
+        self.wait_for(&stderr, text).await;
+    }
+
+    async fn wait_for(&mut self, lines: &Lines, text: &str) {
+        eventually(&format!("{text:?} printed"), async || {
+            let found = lines.text().contains(text);
+            let ended = self.child.try_wait().unwrap();
+            assert!(found || ended.is_none(), "it ended:\n{}", lines.text());
             found.then_some(())
         })
         .await;

@@ -340,7 +340,6 @@ async fn a_refused_configuration_is_told_without_its_tokens_at_the_start_too() {
 }
 
 #[tokio::test]
-#[ignore = "an answer to a request that did not carry the join token is shown with it"]
 async fn a_join_token_on_a_guests_console_is_not_told() {
     let host = host("gossiping", Arc::new(Gossip { says: K3S }), Vec::new()).await;
     let folder = Folder::with_config(&config(std::slice::from_ref(&host)));

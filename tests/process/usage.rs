@@ -163,6 +163,42 @@ async fn environment_variables_do_what_the_flags_do() {
 }
 
 #[tokio::test]
+async fn the_log_tells_of_info_unless_another_level_is_asked_for() {
+    for (environment, flags, level, silent) in [
+        (None, &[][..], "INFO", "DEBUG"),
+        (None, &["--log-level", "warn"], "WARN", "INFO"),
+        (Some("warn"), &[], "WARN", "INFO"),
+        (Some("warn"), &["--log-level", "debug"], "DEBUG", "TRACE"),
+        (
+            None,
+            &["--log-level", "slicer_cloud_provider::slicer=debug"],
+            "DEBUG",
+            "TRACE",
+        ),
+        (
+            None,
+            &["--log-level", "slicer_cloud_provider::slicer=debug"],
+            "INFO",
+            "TRACE",
+        ),
+    ] {
+        let folder = Folder::with_config(&good());
+        let listen = folder.socket("grpc.sock");
+        let mut arguments = vec!["serve", "--without-kubernetes", "--cloud-config", folder.config()];
+        arguments.extend(["--listen", &listen, "--admin-listen", "127.0.0.1:0"]);
+        arguments.extend(flags);
+        let environment: Vec<(&str, &str)> = environment.map(|level| ("RUST_LOG", level)).into_iter().collect();
+        let mut program = Program::start(&arguments, &environment);
+        // The host that is not there makes a warning, and a debug line before it.
+        program.complained("host is down").await;
+        program.signal("TERM").await;
+        let ended = program.end().await;
+        assert_ended(&ended, 0, &[level]);
+        assert!(!ended.stderr.contains(silent), "{silent} in {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_flag_beats_its_environment_variable() {
     let folder = Folder::with_config(&good());
     let arguments = ["serve", "--without-kubernetes", "--cloud-config", folder.config()];

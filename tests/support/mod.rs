@@ -1,6 +1,7 @@
 //! A whole server in the test's process: real listeners, real REST calls, simulated Slicer hosts.
 
 #![allow(dead_code)] // each test binary uses its own part
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -482,3 +482,27 @@ async fn health_and_reflection_are_served() {
             .any(|service| service.name.ends_with("externalgrpc.CloudProvider"))
     );
 }
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_refused_in_few_words_and_change_nothing() {
+    let (host, _server, mut client) = scene("").await;
+    let long = "x".repeat(1 << 20);
+    let status = increase(&mut client, &long, 1).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().len() < 2000);
+    let status = delete(&mut client, "agents", &[format!("slicer://agents/{long}")])
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().len() < 2000);
+    delete(&mut client, "agents", &[]).await.unwrap();
+    for delta in [i32::MIN, i32::MAX] {
+        assert!(increase(&mut client, "agents", delta).await.is_err());
+    }
+    decrease(&mut client, "agents", i32::MIN).await.unwrap();
+    assert!(decrease(&mut client, "agents", i32::MAX).await.is_err());
+    assert_eq!(
+        (target(&mut client, "agents").await, host.simulator.created_total()),
+        (0, 0)
+    );
+}

@@ -21,7 +21,7 @@ use crate::domain::vm::{Vm, VmStatus, VmTags};
 pub(super) struct Absence {
     count: u32,
     first: Moment,
-    /// It was an instance of this group until listings proved that its VM was gone.
+    /// The host once listed its VM, or somebody asked for its removal; then listings proved that the VM was gone.
     was_instance: bool,
 }
 
@@ -32,6 +32,9 @@ pub struct StaleNode {
     pub name: NodeName,
     /// Tells it from a later Node of that name.
     pub uid: String,
+    /// It says that it is ready, and this host never listed its VM: it may be the wrong host. Only a kubelet that is
+    /// silent, too, proves that the Node is stale.
+    pub claims_to_live: bool,
 }
 
 /// What a listing brought.
@@ -49,6 +52,8 @@ pub struct Observed {
 struct Sorted<'a> {
     present: BTreeMap<InstanceId, &'a Vm>,
     surplus: Vec<(InstanceId, Hostname)>,
+    /// The names of VMs without tags that no Node claims for the group.
+    unclaimed: BTreeSet<&'a str>,
 }
 
 impl Group {
@@ -67,6 +72,14 @@ impl Group {
         }
     }
 
+    /// From now on another host, or another host group, is listed: what the old one listed proves nothing there.
+    pub fn host_changed(&mut self) {
+        self.absences.clear();
+        for slot in self.slots.values_mut() {
+            slot.was_listed = false;
+        }
+    }
+
     /// Takes over what the host listed. `nodes` must have been read before the listing was asked for.
     pub fn apply_listing(
         &mut self,
@@ -81,14 +94,14 @@ impl Group {
         for (id, vm) in &sorted.present {
             observed.events.extend(self.see(id, vm, now));
         }
-        for (id, hostname) in sorted.surplus {
-            observed.events.push(Event::Surplus(id, hostname.clone()));
-            observed.surplus.push(hostname);
+        for (id, hostname) in &sorted.surplus {
+            observed.events.push(Event::Surplus(id.clone(), hostname.clone()));
+            observed.surplus.push(hostname.clone());
         }
         observed
             .events
             .extend(self.miss_slots(number, &sorted.present, patience, now));
-        observed.stale_nodes = self.stale_nodes(&sorted.present, nodes, patience, now);
+        observed.stale_nodes = self.stale_nodes(&sorted, nodes, patience, now);
         self.forget_absences(nodes);
         self.listed = true;
         observed
@@ -118,14 +131,18 @@ impl Group {
         events
     }
 
-    /// The youngest ready Node tells most truly what the next one will be.
+    /// The youngest ready Node of ours tells most truly what the next one will be. Any other is better than nothing:
+    /// where a host is down, its Nodes are not ready, but the group has to be listed all the same.
     fn learn(&mut self, nodes: &GroupNodes<'_>) {
-        let youngest = nodes
-            .own
-            .iter()
-            .filter(|node| node.ready && node.capacity.contains_key("memory") && node.allocatable.contains_key("cpu"))
-            .max_by_key(|node| node.created_at);
-        if let Some(node) = youngest {
+        let own = nodes.own.iter().map(|node| (node.ready, node));
+        let forked = nodes.forked.iter().map(|node| (false, node));
+        let best = own
+            .chain(forked)
+            .filter(|(_, node)| node.capacity.contains_key("memory") && node.allocatable.contains_key("cpu"))
+            .max_by_key(|(is_true_to_life, node)| (*is_true_to_life, node.created_at));
+        if let Some((is_true_to_life, node)) = best
+            && (is_true_to_life || self.learned.is_none())
+        {
             self.learned = Some(Learned::from_node(node));
         }
     }
@@ -135,10 +152,14 @@ impl Group {
         let mut sorted = Sorted {
             present: BTreeMap::new(),
             surplus: Vec::new(),
+            unclaimed: BTreeSet::new(),
         };
         let adopted = self.adopted_vms();
         for vm in vms {
             let Some(id) = self.identify(vm, nodes, &adopted) else {
+                if !VmTags::any_of_this_project(&vm.tags) {
+                    sorted.unclaimed.insert(vm.hostname.as_str());
+                }
                 continue;
             };
             let Some(other) = sorted.present.get(&id) else {
@@ -191,7 +212,9 @@ impl Group {
         {
             return Some(id.clone());
         }
-        let node = nodes.forked.iter().find(|node| is_node_of(node, vm))?;
+        let of_vm = nodes.forked.iter().filter(|node| is_node_of(node, vm));
+        // Others of that hostname are left over from earlier VMs.
+        let node = of_vm.max_by_key(|node| node.created_at)?;
         Some(InstanceId::adopted(&node.provider_id))
     }
 
@@ -203,8 +226,13 @@ impl Group {
             ..fresh_vm(vm.hostname.clone())
         };
         let Some(slot) = self.slots.get_mut(id) else {
-            return Some(self.see_unknown(id, seen, now));
+            let event = self.see_unknown(id, seen, now);
+            if let Some(slot) = self.slots.get_mut(id) {
+                slot.was_listed = true;
+            }
+            return Some(event);
         };
+        slot.was_listed = true;
         match &mut slot.phase {
             phase @ (Phase::Queued | Phase::Requested) => {
                 *phase = Phase::Booting(seen);
@@ -284,9 +312,10 @@ impl Group {
                     Phase::Deleting { .. } => Event::Removed(id.clone()),
                     _ => Event::Vanished(id.clone()),
                 };
+                let was_instance = asked_for || slot.was_listed;
                 self.slots.remove(id);
                 if let Some(absence) = self.absences.get_mut(id) {
-                    absence.was_instance = true;
+                    absence.was_instance = was_instance;
                 }
                 Some(event)
             }
@@ -308,7 +337,7 @@ impl Group {
 
     fn stale_nodes(
         &mut self,
-        present: &BTreeMap<InstanceId, &Vm>,
+        sorted: &Sorted<'_>,
         nodes: &GroupNodes<'_>,
         patience: Patience,
         now: Moment,
@@ -318,7 +347,12 @@ impl Group {
         let mut stale = Vec::new();
         for (node, is_own) in own.chain(forked) {
             let id = InstanceId::adopted(&node.provider_id);
-            if present.contains_key(&id) {
+            if sorted.present.contains_key(&id) {
+                continue;
+            }
+            // Whose VM that is, only clocks say, which may be wrong.
+            let hostname = node.labels.get(LABEL_HOSTNAME).map_or("", String::as_str);
+            if !is_own && sorted.unclaimed.contains(hostname) {
                 continue;
             }
             // A slot that has, or may yet get, a VM is counted as a slot.
@@ -333,12 +367,13 @@ impl Group {
                 Some(absence) if absence.count >= 2 => *absence,
                 _ => self.count_absence(&id, now),
             };
-            // Labels alone are weaker than a provider ID: such a Node must also be dead by its own account.
+            // Labels alone are weaker than a provider ID: then the Node must also be dead by its own account.
             let believable = is_own || !node.ready;
             if believable && absence.proves(absence.was_instance, patience, now) {
                 stale.push(StaleNode {
                     name: node.name.clone(),
                     uid: node.uid.clone(),
+                    claims_to_live: node.ready && !absence.was_instance,
                 });
             }
         }
@@ -360,7 +395,7 @@ impl Group {
 
     fn was_removed(&self, id: &InstanceId) -> bool {
         id.launch_of(&self.id)
-            .is_some_and(|launch| self.removals.contains(&launch))
+            .is_some_and(|launch| self.removed.contains(&launch))
     }
 }
 
@@ -383,7 +418,7 @@ fn is_node_of(node: &NodeRecord, vm: &Vm) -> bool {
     let same_name = node.labels.get(LABEL_HOSTNAME).map(String::as_str) == Some(vm.hostname.as_str());
     let node_is_older = match (node.created_at, vm.created_at) {
         // The clocks of host and API server may differ a little.
-        (Some(node), Some(vm)) => node.0 + 60 < vm.0,
+        (Some(node), Some(vm)) => node.0.saturating_add(60) < vm.0,
         _ => false,
     };
     same_name && !node_is_older

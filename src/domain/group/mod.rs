@@ -31,7 +31,8 @@ const MAX_REMEMBERED_REMOVALS: usize = 4096;
 /// How long a VM may take, and how sure the proof must be that one is gone.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// From the first sight of a VM to its Node; only while the cluster is seen live.
+    /// From the request for a VM (after a restart: from its first sight) to its Node; only while the cluster is seen
+    /// live.
     pub join: Duration,
     /// From userdata that succeeded to its Node.
     pub join_after_userdata: Duration,
@@ -137,7 +138,9 @@ pub struct Group {
     id: NodeGroupId,
     cluster: ClusterId,
     slots: BTreeMap<InstanceId, Slot>,
+    /// The launches that were removed lately, the oldest first, and the same as a set.
     removals: VecDeque<LaunchId>,
+    removed: BTreeSet<LaunchId>,
     absences: BTreeMap<InstanceId, Absence>,
     listings_begun: u64,
     listed: bool,
@@ -153,6 +156,7 @@ impl Group {
             cluster,
             slots: BTreeMap::new(),
             removals: VecDeque::new(),
+            removed: BTreeSet::new(),
             absences: BTreeMap::new(),
             listings_begun: 0,
             listed: false,
@@ -188,6 +192,14 @@ impl Group {
     pub fn target_size(&self) -> u32 {
         let live = self.slots.values().filter(|slot| !is_deleting(&slot.phase)).count();
         u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    /// How many VMs there are, or may be once all launches are done: the target size without the launches that failed.
+    #[must_use]
+    pub fn vms_to_expect(&self) -> u32 {
+        let has_none = |phase: &Phase| is_deleting(phase) || matches!(phase, Phase::Failed(_, None));
+        let with_vm = self.slots.values().filter(|slot| !has_none(&slot.phase)).count();
+        u32::try_from(with_vm).unwrap_or(u32::MAX)
     }
 
     /// The instances as the cluster-autoscaler is told, in the order of their ids.
@@ -248,7 +260,7 @@ impl Group {
         loop {
             let launch = LaunchId::from_entropy(entropy());
             let used =
-                self.slots.contains_key(&InstanceId::of_launch(&self.id, &launch)) || self.removals.contains(&launch);
+                self.slots.contains_key(&InstanceId::of_launch(&self.id, &launch)) || self.removed.contains(&launch);
             if !used {
                 return launch;
             }
@@ -455,11 +467,12 @@ impl Group {
     }
 
     fn insert(&mut self, id: InstanceId, phase: Phase, now: Moment) {
-        let since = self.slots.get(&id).map_or(now, |slot| slot.since);
+        let before = self.slots.get(&id);
         let slot = Slot {
             phase,
-            since,
+            since: before.map_or(now, |slot| slot.since),
             proof_after: self.listings_begun,
+            was_listed: before.is_some_and(|slot| slot.was_listed),
         };
         self.slots.insert(id, slot);
     }
@@ -471,11 +484,13 @@ impl Group {
 
     fn remember_removal(&mut self, id: &InstanceId) {
         let Some(launch) = id.launch_of(&self.id) else { return };
-        if self.removals.contains(&launch) {
+        if !self.removed.insert(launch.clone()) {
             return;
         }
-        if self.removals.len() == MAX_REMEMBERED_REMOVALS {
-            self.removals.pop_front();
+        if self.removals.len() == MAX_REMEMBERED_REMOVALS
+            && let Some(oldest) = self.removals.pop_front()
+        {
+            self.removed.remove(&oldest);
         }
         self.removals.push_back(launch);
     }

@@ -89,4 +89,6 @@ pub struct Slot {
     pub since: Moment,
     /// Only a listing that began after this one can prove that the VM is gone.
     pub(super) proof_after: u64,
+    /// The host has listed its VM, so it is the right host to prove that the VM is gone.
+    pub(super) was_listed: bool,
 }

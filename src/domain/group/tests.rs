@@ -469,6 +469,7 @@ fn a_stale_node_without_instance_needs_its_own_two_listings() {
     scene
         .nodes
         .push(node("agents-1-aaaaaaaa", "slicer://agents/aaaaaaaa", "agents-1"));
+    scene.nodes[0].ready = false;
     assert_eq!(scene.list().stale_nodes, []);
     scene.now += 5;
     assert_eq!(scene.list().stale_nodes.len(), 1);
@@ -509,8 +510,6 @@ fn a_node_of_the_fork_that_is_older_than_the_vm_of_that_name_adopts_nothing() {
         "it still reports ready: labels alone are no proof"
     );
     assert_eq!(scene.group.instances(), []);
-    scene.nodes[0].ready = false;
-    assert_eq!(scene.list().stale_nodes.len(), 1);
 }
 
 #[test]
@@ -533,4 +532,111 @@ fn the_memory_of_removals_is_bounded() {
         scene.delete(&Scene::id(&launch));
     }
     assert_eq!(scene.group.removals.len(), MAX_REMEMBERED_REMOVALS);
+    assert!(
+        scene
+            .group
+            .removals
+            .iter()
+            .all(|launch| scene.group.removed.contains(launch))
+    );
+    assert_eq!(scene.group.removed.len(), MAX_REMEMBERED_REMOVALS);
+}
+
+#[test]
+fn a_ready_node_whose_vm_this_host_never_listed_is_stale_only_if_its_kubelet_is_silent() {
+    // As after a restart with the wrong slicer-url: the Node's VM lives, but on another host.
+    let mut scene = Scene::new();
+    scene
+        .nodes
+        .push(node("agents-1-abcd1234", "slicer://agents/abcd1234", "agents-1"));
+    let nodes = scene.nodes.clone();
+    scene.group.apply_nodes(&sorted(&nodes), at(100));
+    for now in [110, 120, 130, 140] {
+        scene.now = now;
+        assert!(scene.list().stale_nodes.iter().all(|node| node.claims_to_live));
+    }
+    assert_eq!(scene.list().stale_nodes.len(), 1);
+    scene.nodes[0].ready = false;
+    assert!(!scene.list().stale_nodes[0].claims_to_live);
+}
+
+#[test]
+fn after_a_change_of_host_the_nodes_of_vms_on_the_old_host_are_stale_only_if_their_kubelets_are_silent() {
+    let mut scene = Scene::new();
+    scene.running("agents-1");
+    scene.group.host_changed();
+    scene.vms.clear();
+    for now in [110, 120, 130, 140] {
+        scene.now = now;
+        assert!(scene.list().stale_nodes.iter().all(|node| node.claims_to_live));
+    }
+    assert_eq!(
+        scene.group.target_size(),
+        0,
+        "what the host does not have is no instance"
+    );
+}
+
+#[test]
+fn a_node_of_the_fork_stays_while_a_vm_of_its_name_is_there_that_nothing_else_claims() {
+    let mut scene = Scene::new();
+    scene.vms.push(vm("agents-1", Vec::new()));
+    let mut forked = node("agents-1-aaaa", "k3s://agents-1-aaaa", "agents-1");
+    // The host's clock is an hour ahead: it looks as if the VM were younger than its own Node.
+    forked.created_at = Some(UnixSeconds(1000 - 3600));
+    forked.ready = false;
+    scene.nodes.push(forked);
+    for now in [110, 120, 130] {
+        scene.now = now;
+        assert_eq!(scene.list().stale_nodes, []);
+    }
+    scene.vms.clear();
+    scene.list();
+    scene.now = 140;
+    assert_eq!(scene.list().stale_nodes.len(), 1);
+}
+
+#[test]
+fn of_two_nodes_of_the_fork_for_one_hostname_the_younger_is_the_vms() {
+    let mut scene = Scene::new();
+    scene.vms.push(vm("agents-1", Vec::new()));
+    let mut stale = node("agents-1-aaaa", "k3s://agents-1-aaaa", "agents-1");
+    stale.created_at = Some(UnixSeconds(990));
+    let mut live = node("agents-1-bbbb", "k3s://agents-1-bbbb", "agents-1");
+    live.created_at = Some(UnixSeconds(1030));
+    scene.nodes.extend([stale, live]);
+    scene.list();
+    assert_eq!(scene.phase(&InstanceId::adopted("k3s://agents-1-bbbb")), "running");
+    assert_eq!(scene.group.target_size(), 1);
+}
+
+#[test]
+fn a_node_that_is_not_ready_or_of_the_fork_tells_the_shape_until_a_better_one_does() {
+    let amounts = |cpus: &str| {
+        Resources::from([
+            ("cpu".to_owned(), cpus.to_owned()),
+            ("memory".to_owned(), "4024136Ki".to_owned()),
+        ])
+    };
+    let of_size = |mut node: NodeRecord, cpus: &str, ready| {
+        (node.capacity, node.allocatable, node.ready) = (amounts(cpus), amounts(cpus), ready);
+        node
+    };
+    let mut scene = Scene::new();
+    let learned = |scene: &Scene| scene.group.learned().cloned();
+    let forked = of_size(node("agents-1-aaaa", "k3s://agents-1-aaaa", "agents-1"), "1", false);
+    scene.nodes.push(forked.clone());
+    scene.list();
+    assert_eq!(learned(&scene), Some(Learned::from_node(&forked)));
+    let ready = of_size(
+        node("agents-2-abcd1234", "slicer://agents/abcd1234", "agents-2"),
+        "2",
+        true,
+    );
+    scene.nodes.push(ready.clone());
+    scene.list();
+    assert_eq!(learned(&scene), Some(Learned::from_node(&ready)));
+    scene.nodes[1].ready = false;
+    scene.list();
+    assert_eq!(learned(&scene), Some(Learned::from_node(&ready)), "it is not forgotten");
 }
