@@ -41,9 +41,8 @@ pub fn run() -> ExitCode {
     // one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let args = Args::parse(); // exits with 2 on bad usage
-    match logging::start(&args.logging, matches!(args.command, Command::Demo(_)))
-        .and_then(|()| run_command(args.command))
-    {
+    let quiet = matches!(args.command, Command::Check(_) | Command::Demo(_));
+    match logging::start(&args.logging, quiet).and_then(|()| run_command(args.command)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("slicer-cloud-provider: {error}");

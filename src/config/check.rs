@@ -108,16 +108,10 @@ impl Check<'_> {
 
     fn group(&mut self, section: &RawSection, defaults: &DefaultLimits) -> Option<GroupConfig> {
         let id = match section.header.name.as_deref().map(nodegroup::id) {
-            Some(Ok(id)) => id,
-            Some(Err(message)) => {
-                self.note(section, message);
-                return None;
-            }
-            None => {
-                self.note(section, format!("has no name; write {}", keys::NODE_GROUP.header));
-                return None;
-            }
+            Some(id) => id,
+            None => Err(format!("has no name; write {}", keys::NODE_GROUP.header)),
         };
+        let id = id.map_err(|message| self.note(section, message)).ok();
         let mut reader = SectionReader::new(section, &keys::NODE_GROUP);
         let group = nodegroup::read(&mut reader, id, defaults, self.paths);
         self.problems.extend(reader.into_problems());

@@ -29,10 +29,10 @@ const MOST_CPUS: u32 = 1024;
 const MOST_GPUS: u32 = 64;
 const MOST_CREATED_AT_ONCE: u32 = 256;
 
-/// Reads the section of the group `id`; `None` if anything that has no default is missing or wrong.
+/// Reads the section of the group `id`; `None` if that or anything else that has no default is missing or wrong.
 pub(super) fn read(
     reader: &mut SectionReader<'_>,
-    id: NodeGroupId,
+    id: Option<NodeGroupId>,
     defaults: &DefaultLimits,
     paths: &Paths,
 ) -> Option<GroupConfig> {
@@ -63,32 +63,42 @@ fn create_concurrency(text: &str) -> Result<NonZeroUsize, Fault> {
     number.ok_or_else(|| Fault::of(text, "is out of range", "1 or more"))
 }
 
-fn spec(reader: &mut SectionReader<'_>, id: NodeGroupId, defaults: &DefaultLimits) -> Option<NodeGroupSpec> {
+fn spec(reader: &mut SectionReader<'_>, id: Option<NodeGroupId>, defaults: &DefaultLimits) -> Option<NodeGroupSpec> {
     let limits = limits::read(reader, defaults);
     let host_group = reader.optional(&keys::HOST_GROUP, value::label_value);
+    let arch = reader.optional(&keys::ARCH, value::domain::<Architecture>);
+    let cpus = reader.optional(&keys::CPUS, |text| value::whole_number(text, 1..=MOST_CPUS));
+    let (ram_bytes, memory_reserve) = memory(reader);
     let zone = reader.optional(&keys::ZONE, value::label_value);
     let region = reader.optional(&keys::REGION, value::label_value);
-    let (ram_bytes, memory_reserve) = memory(reader);
+    let labels = node::labels(reader, zone.is_some(), region.is_some());
+    let taints = node::taints(reader);
+    let kubelet_args = node::kubelet_args(reader);
+    let ephemeral_storage = reader.optional(&keys::EPHEMERAL_STORAGE, |text| value::bytes(text, 1));
+    let gpu_type = reader.optional(&keys::GPU_TYPE, value::label_value);
+    let gpu_count = reader.optional(&keys::GPU_COUNT, |text| value::whole_number(text, 0..=MOST_GPUS));
+    let price_per_hour = reader.optional(&keys::PRICE_PER_HOUR, value::price);
+    let overrides = overrides(reader);
+    // Only now, when every key was looked at, may it end.
+    let (id, limits) = (id?, limits?);
     Some(NodeGroupSpec {
         host_group: host_group.unwrap_or_else(|| id.as_str().to_owned()),
-        arch: reader.optional(&keys::ARCH, value::domain::<Architecture>),
-        cpus: reader.optional(&keys::CPUS, |text| value::whole_number(text, 1..=MOST_CPUS)),
+        id,
+        limits,
+        arch,
+        cpus,
         ram_bytes,
-        labels: node::labels(reader, zone.is_some(), region.is_some()),
-        taints: node::taints(reader),
-        kubelet_args: node::kubelet_args(reader),
+        labels,
+        taints,
+        kubelet_args,
         zone,
         region,
         memory_reserve,
-        ephemeral_storage: reader
-            .optional(&keys::EPHEMERAL_STORAGE, |text| value::bytes(text, 1))
-            .unwrap_or(DEFAULT_EPHEMERAL_STORAGE),
-        gpu_type: reader.optional(&keys::GPU_TYPE, value::label_value),
-        gpu_count: reader.optional(&keys::GPU_COUNT, |text| value::whole_number(text, 0..=MOST_GPUS)),
-        price_per_hour: reader.optional(&keys::PRICE_PER_HOUR, value::price),
-        overrides: overrides(reader),
-        limits: limits?,
-        id,
+        ephemeral_storage: ephemeral_storage.unwrap_or(DEFAULT_EPHEMERAL_STORAGE),
+        gpu_type,
+        gpu_count,
+        price_per_hour,
+        overrides,
     })
 }
 

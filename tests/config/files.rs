@@ -125,6 +125,17 @@ fn headers_with_a_wrong_name_are_refused() {
 }
 
 #[test]
+fn the_keys_of_a_group_without_a_usable_name_are_checked_all_the_same() {
+    for header in ["[nodegroup \"a b\"]", "[nodegroup]"] {
+        let found = errors(parse(&format!(
+            "{GLOBAL}{header}\nslicer-url=http://h\nslicer-token=api\ncpus=0\nmax-sise=1\n"
+        )));
+        let lines: Vec<&str> = found.iter().filter_map(|problem| problem.split(':').nth(1)).collect();
+        assert_eq!(lines, ["4", "7", "8"], "{found:?}");
+    }
+}
+
+#[test]
 fn missing_sections_are_told() {
     assert_eq!(
         errors(parse("")),

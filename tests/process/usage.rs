@@ -53,6 +53,7 @@ async fn what_the_command_line_cannot_mean_ends_with_2() {
         (&["serve", "--cloud-confg", "x"], "--cloud-config"),
         (&["serve", "--listen", "nowhere"], "expected host:port"),
         (&["serve", "--log-format", "xml"], "json"),
+        (&["serve", "--log-level", "info,hyper=loud"], "hyper=loud"),
         (&["simulate", "--group", "a:many"], "CPUS is no positive number"),
     ] {
         assert_ended(&run(arguments).await, 2, &[said]);
