@@ -66,7 +66,7 @@ async fn readyz(State(sources): State<Sources>) -> Response {
     let mut text = "ready\n".to_owned();
     for group in unlisted {
         text.push_str(&format!(
-            "node group {group} is not listed: its host has not told the size of its VMs; see /api/v1/state\n"
+            "node group {group} is not listed: its host is down or has not told the size of its VMs; see /api/v1/state\n"
         ));
     }
     text.into_response()

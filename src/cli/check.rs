@@ -40,7 +40,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CliError> {
     let config = config::load(&path).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut report = Report { failed: false };
     report.ok(format!(
-        "{}: {} node groups; VMs are tagged for cluster {}",
+        "{}: node groups: {}; VMs are tagged for cluster {}",
         path.display(),
         config.groups.len(),
         config.global.cluster

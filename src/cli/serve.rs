@@ -69,7 +69,7 @@ async fn connect(
         .map_or(KubeconfigSource::Inferred, KubeconfigSource::File);
     let config = ClientConfig::load(&source)
         .await
-        .map_err(|error| CliError::Usage(format!("{error} (--without-kubernetes does without the API)")))?;
+        .map_err(|error| CliError::Usage(error.to_string()))?;
     let cluster = KubernetesCluster::start(&config, tracker, shutdown.clone())
         .map_err(|error| CliError::Failed(error.to_string()))?;
     Ok(Arc::new(cluster))

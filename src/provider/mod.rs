@@ -48,8 +48,8 @@ pub enum ProviderError {
     UnknownGroup(String),
     /// No template yet: neither its host, nor a Node, nor the configuration tells the size of its VMs.
     #[error(
-        "the VM size of node group {0} is not known yet: its Slicer host has not answered; setting cpus and ram in \
-         the configuration would tell it"
+        "the VM size of node group {0} is not known yet: its Slicer host is down or does not tell it, and cpus and ram \
+         are not configured; /api/v1/state shows the host"
     )]
     ShapeUnknown(NodeGroupId),
     /// The group cannot grow by so much.

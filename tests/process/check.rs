@@ -33,7 +33,7 @@ async fn everything_right_ends_with_0() {
     let ended = check(&(global_of(&k3s) + &nodegroup("agents", &host.running.url, ""))).await;
     let accepted = format!("{} is the cluster of k3s-token and accepts it", k3s.url);
     let wanted = [
-        ("ok", "1 node groups; VMs are tagged for cluster k3s-"),
+        ("ok", "node groups: 1; VMs are tagged for cluster k3s-"),
         ("ok", "answers and has host group agents"),
         ("ok", "0 of the host group's 0 VMs are ours"),
         ("ok", accepted.as_str()),
