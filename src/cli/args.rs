@@ -68,6 +68,22 @@ pub(super) struct ConfigArgs {
     pub(super) cloud_config: PathBuf,
 }
 
+/// Where the server listens.
+#[derive(Debug, ClapArgs)]
+pub(super) struct AddressArgs {
+    /// Where the cluster-autoscaler connects: host:port or unix:///path
+    #[arg(long, env = "SLICER_LISTEN", default_value = "127.0.0.1:8086", value_name = "ADDR")]
+    pub(super) listen: Listen,
+    /// Where /healthz, /readyz, /metrics and /api/v1/state are served
+    #[arg(
+        long,
+        env = "SLICER_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8087",
+        value_name = "ADDR"
+    )]
+    pub(super) admin_listen: SocketAddr,
+}
+
 /// Which Kubernetes cluster the nodes join.
 #[derive(Debug, ClapArgs)]
 pub(super) struct KubernetesArgs {
@@ -85,17 +101,8 @@ pub(super) struct ServeArgs {
     pub(super) config: ConfigArgs,
     #[command(flatten)]
     pub(super) kubernetes: KubernetesArgs,
-    /// Where the cluster-autoscaler connects: host:port or unix:///path
-    #[arg(long, env = "SLICER_LISTEN", default_value = "127.0.0.1:8086", value_name = "ADDR")]
-    pub(super) listen: Listen,
-    /// Where /healthz, /readyz, /metrics and /api/v1/state are served
-    #[arg(
-        long,
-        env = "SLICER_ADMIN_LISTEN",
-        default_value = "127.0.0.1:8087",
-        value_name = "ADDR"
-    )]
-    pub(super) admin_listen: SocketAddr,
+    #[command(flatten)]
+    pub(super) addresses: AddressArgs,
     #[command(flatten)]
     pub(super) tls: TlsArgs,
     /// Listen beyond loopback without mTLS: anybody who can connect can then create and delete machines
@@ -150,17 +157,8 @@ pub(super) struct CheckArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct DemoArgs {
-    /// Where the cluster-autoscaler would connect
-    #[arg(long, env = "SLICER_LISTEN", default_value = "127.0.0.1:8086", value_name = "ADDR")]
-    pub(super) listen: Listen,
-    /// Where the admin endpoints are served
-    #[arg(
-        long,
-        env = "SLICER_ADMIN_LISTEN",
-        default_value = "127.0.0.1:8087",
-        value_name = "ADDR"
-    )]
-    pub(super) admin_listen: SocketAddr,
+    #[command(flatten)]
+    pub(super) addresses: AddressArgs,
     /// End after the scale-down instead of going on serving
     #[arg(long, env = "SLICER_DEMO_EXIT", value_parser = switch())]
     pub(super) exit: bool,

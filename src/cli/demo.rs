@@ -37,8 +37,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
     let text = cloud_config(&hosts);
     let config = config::parse(&text, Path::new("demo")).map_err(|error| CliError::Failed(error.to_string()))?;
     let options = Options {
-        listen: args.listen,
-        admin_listen: args.admin_listen,
+        listen: args.addresses.listen,
+        admin_listen: args.addresses.admin_listen,
         tls: None,
         timings: quick(),
     };

@@ -17,18 +17,18 @@ use crate::server::{Options, Server};
 
 pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
     let tls = args.tls.files().map_err(CliError::Usage)?;
-    if tls.is_none() && !args.listen.is_local() && !args.allow_insecure {
+    if tls.is_none() && !args.addresses.listen.is_local() && !args.allow_insecure {
         return Err(CliError::Usage(format!(
             "refusing to listen on {} without mTLS: whoever can connect could create and delete machines. Give \
              --tls-cert, --tls-key and --tls-client-ca, or listen on loopback, or insist with --allow-insecure",
-            args.listen
+            args.addresses.listen
         )));
     }
     let path = args.config.cloud_config;
     let config = config::load(&path).map_err(|error| CliError::Usage(error.to_string()))?;
     let options = Options {
-        listen: args.listen,
-        admin_listen: args.admin_listen,
+        listen: args.addresses.listen,
+        admin_listen: args.addresses.admin_listen,
         tls,
         timings: Timings::default(),
     };
