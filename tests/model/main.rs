@@ -45,6 +45,8 @@ enum Step {
     Refresh,
     CreateFault(usize, CreateFault),
     ListFaults(usize, u32),
+    /// The next listing is empty although there are VMs.
+    ForgetOnce(usize),
     DeleteFaults(usize, u32),
     Down(usize, bool),
     HostRestart(usize),
@@ -76,6 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Refresh),
         3 => (group.clone(), fault).prop_map(|(h, f)| Step::CreateFault(h, f)),
         1 => (group.clone(), 1..4_u32).prop_map(|(h, n)| Step::ListFaults(h, n)),
+        1 => group.clone().prop_map(Step::ForgetOnce),
         1 => (group.clone(), 1..4_u32).prop_map(|(h, n)| Step::DeleteFaults(h, n)),
         2 => (group.clone(), any::<bool>()).prop_map(|(h, d)| Step::Down(h, d)),
         1 => group.clone().prop_map(Step::HostRestart),
@@ -135,6 +138,8 @@ struct Life {
     provider: Arc<Provider>,
     world: SharedWorld,
     shutdown: CancellationToken,
+    /// What was asked to be deleted in this life: it never comes back.
+    deleted: Mutex<BTreeSet<InstanceId>>,
 }
 
 impl Life {
@@ -165,6 +170,7 @@ impl Life {
             shutdown,
             provider: Provider::start(&config, parts).unwrap(),
             world: Arc::clone(world),
+            deleted: Mutex::default(),
         }
     }
 
@@ -190,6 +196,7 @@ impl Life {
             Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(*millis)).await,
             Step::Refresh => self.provider.refresh(),
             Step::CreateFault(host, fault) => world().hosts[*host].create_faults.push_back(*fault),
+            Step::ForgetOnce(host) => world().forget_once(*host),
             Step::ListFaults(host, count) => world().hosts[*host].list_faults += count,
             Step::DeleteFaults(host, count) => world().hosts[*host].delete_faults += count,
             Step::Down(host, down) => world().hosts[*host].down = *down,
@@ -251,6 +258,7 @@ impl Life {
             .filter(|i| ids.contains(&i.id) && i.state != InstanceState::Deleting)
             .count();
         self.ask(ids.iter().cloned());
+        self.deleted.lock().unwrap().extend(ids.iter().cloned());
         let target = self.target(group);
         let nodes: Vec<NodeQuery> = ids.iter().map(fake_node).collect();
         {
@@ -303,6 +311,11 @@ impl Life {
             assert_eq!(target as usize, live, "invariant 1");
             for instance in &instances {
                 assert!(instance.failure.is_none() || instance.state == InstanceState::Creating);
+                let deleted = self.deleted.lock().unwrap().contains(&instance.id);
+                assert!(
+                    !deleted || instance.state == InstanceState::Deleting,
+                    "it came back: {instance:?}"
+                );
                 let found = self.provider.group_for_node(&fake_node(&instance.id)).unwrap();
                 assert_eq!((found.id.as_str(), found.max), (*name, MAX), "invariant 7");
             }

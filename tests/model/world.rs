@@ -47,6 +47,9 @@ pub(crate) struct Host {
     pub(crate) create_faults: VecDeque<CreateFault>,
     pub(crate) down: bool,
     pub(crate) list_faults: u32,
+    /// The next listing is empty although there are VMs, as that of a daemon that has just started. Once in a test:
+    /// two of them in a row would be proof.
+    forgetful: Option<bool>,
     pub(crate) delete_faults: u32,
     /// How long a VM takes to go once the host was asked.
     pub(crate) delete_time: Duration,
@@ -250,6 +253,11 @@ impl World {
         self.snapshot = Arc::new(self.nodes.clone());
     }
 
+    /// The host's next listing will be empty, if none was so far.
+    pub(crate) fn forget_once(&mut self, host: usize) {
+        self.hosts[host].forgetful.get_or_insert(true);
+    }
+
     pub(crate) fn heal(&mut self) {
         for host in &mut self.hosts {
             host.create_faults.clear();
@@ -322,7 +330,7 @@ impl SlicerHost for FakeHost {
         }])
     }
 
-    async fn list_vms(&self, _: &str, _tag: Option<&str>) -> Result<Vec<Vm>, HostError> {
+    async fn list_vms(&self, _: &str, tag: Option<&str>) -> Result<Vec<Vm>, HostError> {
         self.travel().await?;
         let vms = {
             let mut world = self.world.lock().unwrap();
@@ -330,6 +338,11 @@ impl SlicerHost for FakeHost {
             if host.list_faults > 0 {
                 host.list_faults -= 1;
                 return Err(error(HostErrorKind::Broken, RequestFate::Unclear));
+            }
+            if tag.is_none() && host.forgetful == Some(true) {
+                host.forgetful = Some(false);
+                host.forgotten += host.vms.len(); // a provider that has just started takes it at its word
+                return Ok(Vec::new());
             }
             world.vms(self.host)
         };
