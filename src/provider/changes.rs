@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::managed::ManagedGroup;
-use super::{NodeQuery, Provider, ProviderError, launch, removal};
+use super::{NodeQuery, Provider, ProviderError, known_shape, launch, removal};
 use crate::domain::ids::{InstanceId, NodeName};
 use crate::domain::template::TEMPLATE_NAME_PREFIX;
 
@@ -17,9 +17,7 @@ impl Provider {
     /// There is no such group, or it may not grow by so much; then nothing changed.
     pub fn increase_size(&self, group: &str, delta: i32) -> Result<(), ProviderError> {
         let managed = self.managed(group)?;
-        if managed.shape.load().is_none() {
-            return Err(ProviderError::ShapeUnknown(managed.id.clone()));
-        }
+        known_shape(&managed)?;
         let (_, max) = managed.limits();
         let launches = managed
             .state()

@@ -35,6 +35,7 @@ use crate::config::{GlobalConfig, GroupConfig};
 use crate::domain::group::Refusal;
 use crate::domain::ids::{InstanceId, NodeGroupId, PROVIDER_ID_PREFIX, parse_provider_id};
 use crate::domain::node::LABEL_HOST_GROUP;
+use crate::domain::template::Shape;
 use crate::metrics::Metrics;
 use managed::ManagedGroup;
 use nodes::NodeIndex;
@@ -218,6 +219,12 @@ impl Provider {
         let id: NodeGroupId = group.parse().map_err(|_| unknown())?;
         self.groups.load().get(&id).cloned().ok_or_else(unknown)
     }
+}
+
+/// The shape of a group's VMs, without which it can neither be shown nor grow.
+fn known_shape(managed: &ManagedGroup) -> Result<Arc<Shape>, ProviderError> {
+    let shape = managed.shape.load_full();
+    shape.ok_or_else(|| ProviderError::ShapeUnknown(managed.id.clone()))
 }
 
 fn is_listed(managed: &ManagedGroup) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::managed::ManagedGroup;
-use super::{GroupSummary, NodeQuery, Provider, ProviderError, is_listed};
+use super::{GroupSummary, NodeQuery, Provider, ProviderError, is_listed, known_shape};
 use crate::domain::group::Instance;
 use crate::domain::ids::NodeGroupId;
 use crate::domain::price::{self, Demand};
@@ -56,9 +56,7 @@ impl Provider {
     /// There is no such group, or the shape of its VMs is not known yet.
     pub fn template(&self, group: &str) -> Result<NodeTemplate, ProviderError> {
         let managed = self.managed(group)?;
-        let Some(shape) = managed.shape.load_full() else {
-            return Err(ProviderError::ShapeUnknown(managed.id.clone()));
-        };
+        let shape = known_shape(&managed)?;
         let learned = managed.state().group.learned().cloned();
         let connection = managed.connection.load();
         Ok(NodeTemplate::new(&connection.config.spec, &shape, learned.as_ref()))
@@ -81,9 +79,7 @@ impl Provider {
             .managed_for_node(node)
             .or_else(|| self.managed_of_template(&node.name));
         let managed = managed.ok_or_else(|| ProviderError::UnknownGroup(node.name.clone()))?;
-        let Some(shape) = managed.shape.load_full() else {
-            return Err(ProviderError::ShapeUnknown(managed.id.clone()));
-        };
+        let shape = known_shape(&managed)?;
         Ok(price::node_price(
             &managed.connection.load().config.spec,
             &shape,

@@ -175,12 +175,6 @@ impl Group {
         self.slots.get(id)
     }
 
-    /// Whether the host ever listed the group's VMs, so that all of them are known.
-    #[must_use]
-    pub fn is_listed(&self) -> bool {
-        self.listed
-    }
-
     /// What a real Node of the group reported last.
     #[must_use]
     pub fn learned(&self) -> Option<&Learned> {
