@@ -388,6 +388,37 @@ async fn a_node_held_by_a_finalizer_counts_as_removed() {
 }
 
 #[tokio::test]
+async fn the_heartbeat_of_a_node_changes_when_its_kubelet_renews_the_lease() {
+    let api = FakeApi::started();
+    let watched = Watched::of(&api, quick()).await;
+    let node = NodeName::from("a");
+    assert_eq!(
+        watched.cluster.last_heartbeat(&node).await.unwrap(),
+        None,
+        "no kubelet ever spoke"
+    );
+    api.renew_lease("a", "2026-11-23T10:00:00.000001Z");
+    let first = watched.cluster.last_heartbeat(&node).await.unwrap();
+    assert!(first.is_some());
+    assert_eq!(
+        watched.cluster.last_heartbeat(&node).await.unwrap(),
+        first,
+        "silence changes nothing"
+    );
+    api.renew_lease("a", "2026-11-23T10:00:00.000002Z");
+    assert_ne!(watched.cluster.last_heartbeat(&node).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn a_lease_that_may_not_be_read_is_an_error_and_no_silence() {
+    let api = FakeApi::started();
+    let watched = Watched::of(&api, quick()).await;
+    api.fail("GET /apis/coordination", Fault::Refuse(403, "Forbidden"));
+    let error = watched.cluster.last_heartbeat(&NodeName::from("a")).await.unwrap_err();
+    assert!(error.to_string().contains("lease of Node a"), "{error}");
+}
+
+#[tokio::test]
 async fn a_node_is_never_deleted_without_its_uid() {
     let api = FakeApi::started();
     api.put_node("a", "", true);

@@ -38,6 +38,8 @@ struct Cluster {
     nodes: BTreeMap<String, Value>,
     history: Vec<(u64, String)>,
     secrets: BTreeSet<String>,
+    /// When the kubelet of a Node renewed its lease.
+    leases: BTreeMap<String, String>,
     git_version: String,
     denied: BTreeSet<String>,
     faults: Vec<(String, Fault)>,
@@ -181,6 +183,10 @@ impl FakeApi {
         cluster.resource_version = 1;
     }
 
+    pub(crate) fn renew_lease(&self, node: &str, at: &str) {
+        self.cluster().leases.insert(node.to_owned(), at.to_owned());
+    }
+
     pub(crate) fn put_secret(&self, path: &str) {
         self.cluster().secrets.insert(path.to_owned());
     }
@@ -272,6 +278,16 @@ impl Cluster {
         ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
     }
 
+    fn lease(&self, node: &str) -> Response {
+        match self.leases.get(node) {
+            Some(at) => ok(
+                json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": node},
+                                  "spec": {"holderIdentity": node, "renewTime": at}}),
+            ),
+            None => status(404, "NotFound"),
+        }
+    }
+
     fn remove_secret(&mut self, path: &str) -> Response {
         if self.secrets.remove(path) {
             ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
@@ -331,6 +347,12 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             Some(name) => cluster.remove(name, &body),
             None => cluster.remove_secret(path),
         },
+        (&Method::GET, path) => {
+            match path.strip_prefix("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/") {
+                Some(node) => cluster.lease(node),
+                None => status(404, "NotFound"),
+            }
+        }
         _ => status(404, "NotFound"),
     };
     drop(cluster);
