@@ -1,9 +1,11 @@
-//! The Kubernetes side against an API server that comes, goes and misbehaves: what is known of the Nodes, and what
-//! removing one does.
+//! The Kubernetes side against an API server that comes, goes and misbehaves: what is known of the Nodes, what
+//! removing one does, and what simulated agents do (`agents`).
 
 // clippy.toml allows it in tests, but clippy does not see that the functions beside them are part of the tests.
 #![allow(clippy::unwrap_used)]
 
+#[path = "kubernetes/agents.rs"]
+mod agents;
 #[path = "kubernetes/fake_api.rs"]
 mod fake_api;
 

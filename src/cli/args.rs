@@ -174,7 +174,7 @@ pub(super) struct SimulateArgs {
         value_name = "ADDR"
     )]
     pub(super) listen: SocketAddr,
-    /// A host group as NAME[:CPUS[:RAM[:ARCH]]], such as k3s-agents:2:4Gi:x86_64; repeatable
+    /// A host group as NAME[:CPUS[:RAM[:ARCH[:DISK]]]], such as k3s-agents:2:4Gi:x86_64:25G; repeatable
     #[arg(
         long = "group",
         env = "SLICER_SIMULATE_GROUPS",
@@ -189,7 +189,7 @@ pub(super) struct SimulateArgs {
     /// How many VMs the host has room for
     #[arg(long, env = "SLICER_SIMULATE_MAX_VMS", default_value_t = 64, value_name = "N")]
     pub(super) max_vms: usize,
-    /// Let the VMs register as Nodes with the cluster of this kubeconfig (they run no pods)
+    /// Let the VMs register as Nodes with the cluster of this kubeconfig and run pods, without containers
     #[arg(long, env = "SLICER_SIMULATE_KUBECONFIG", value_name = "PATH")]
     pub(super) kubeconfig: Option<PathBuf>,
     /// How long the creation of a VM takes, in milliseconds

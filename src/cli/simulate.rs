@@ -66,11 +66,11 @@ async fn agent(kubeconfig: Option<PathBuf>, userdata_time: Duration) -> Result<A
     Ok(Arc::new(SimulatedAgent::new(&config, userdata_time).map_err(unusable)?))
 }
 
-/// Reads `NAME[:CPUS[:RAM[:ARCH]]]`.
+/// Reads `NAME[:CPUS[:RAM[:ARCH[:DISK]]]]`.
 fn group(text: &str) -> Result<SimulatedGroup, CliError> {
     let wrong = |what: &str| {
         CliError::Usage(format!(
-            "--group {text:?}: {what}; write NAME:CPUS:RAM:ARCH, such as k3s-agents:2:4Gi:x86_64"
+            "--group {text:?}: {what}; write NAME:CPUS:RAM:ARCH:DISK, such as k3s-agents:2:4Gi:x86_64:25G"
         ))
     };
     let mut parts = text.split(':');
@@ -92,6 +92,9 @@ fn group(text: &str) -> Result<SimulatedGroup, CliError> {
     if let Some(arch) = parts.next() {
         group.arch = arch.parse().map_err(|error| wrong(&format!("ARCH: {error}")))?;
     }
+    if let Some(disk) = parts.next() {
+        group.disk_bytes = parse_bytes(disk).map_err(|_| wrong("DISK is no quantity such as 25G"))?;
+    }
     match parts.next() {
         Some(_) => Err(wrong("too many parts")),
         None => Ok(group),
@@ -105,14 +108,24 @@ mod tests {
 
     #[test]
     fn groups_are_read_with_as_many_parts_as_are_given() {
-        let whole = group("a:4:8Gi:aarch64").unwrap();
+        let whole = group("a:4:8Gi:aarch64:50G").unwrap();
         assert_eq!(
-            (whole.cpus, whole.ram_bytes, whole.arch),
-            (4, 8 << 30, Architecture::Arm64)
+            (whole.cpus, whole.ram_bytes, whole.arch, whole.disk_bytes),
+            (4, 8 << 30, Architecture::Arm64, 50_000_000_000)
         );
         assert_eq!(group("a").unwrap(), SimulatedGroup::new("a", 2, 4 << 30));
-        for bad in ["", ":2", "a:0", "a:x", "a:1:lots", "a:1:1Gi:z80", "a:1:1Gi:amd64:more"] {
-            assert!(group(bad).is_err(), "{bad}");
+        for (bad, reason) in [
+            ("", "the name is missing"),
+            (":2", "the name is missing"),
+            ("a:0", "CPUS is"),
+            ("a:x", "CPUS is"),
+            ("a:1:lots", "RAM is no quantity"),
+            ("a:1:1Gi:z80", "ARCH: "),
+            ("a:1:1Gi:amd64:more", "DISK is no quantity"),
+            ("a:1:1Gi:amd64:25G:more", "too many parts"),
+        ] {
+            let error = group(bad).unwrap_err().to_string();
+            assert!(error.contains(reason), "{bad}: {error}");
         }
     }
 }

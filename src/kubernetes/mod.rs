@@ -5,7 +5,7 @@
 //!   connect ── client ──┬── watch ── cache, freshness, record ──> snapshot of the Nodes
 //!                       ├── version ──> version of the API server
 //!                       ├── removal, heartbeat, rights: one request when asked
-//!                       └── simulated_agent: what simulated VMs register, for trying things out
+//!                       └── simulated_agent: simulated VMs as K3s agents, for trying things out
 //! ```
 //!
 //! An API server that is down is a normal state here, not an error: the last snapshot stays, marked as stale. `kube` is

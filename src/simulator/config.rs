@@ -10,6 +10,9 @@ use crate::domain::vm::Architecture;
 /// The most VMs that a simulator ever holds, whatever its capacity says: each has a task, a console and an address.
 pub const MOST_VMS: usize = 10_000;
 
+/// The disk of a VM in bytes unless a host group says otherwise: what is left of the 25 GiB that `slicer new` makes.
+const DISK_BYTES: u64 = 26_241_896_448;
+
 /// How a simulated daemon starts.
 #[derive(Clone, Debug)]
 pub struct SimulatorConfig {
@@ -58,12 +61,14 @@ pub struct SimulatedGroup {
     pub arch: Architecture,
     /// GPUs of a VM: the default and the maximum.
     pub gpu_count: u32,
+    /// Disk of a VM in bytes, as its guest sees it.
+    pub disk_bytes: u64,
     /// VMs that exist from the start (`count` in the daemon's YAML). They are protected: DELETE answers 403.
     pub protected: u32,
 }
 
 impl SimulatedGroup {
-    /// An amd64 host group without GPUs and without VMs of its own.
+    /// An amd64 host group with the disks that `slicer new` makes, without GPUs and without VMs of its own.
     #[must_use]
     pub fn new(name: &str, cpus: u32, ram_bytes: u64) -> Self {
         Self {
@@ -72,6 +77,7 @@ impl SimulatedGroup {
             ram_bytes,
             arch: Architecture::Amd64,
             gpu_count: 0,
+            disk_bytes: DISK_BYTES,
             protected: 0,
         }
     }

@@ -26,8 +26,12 @@ pub struct GuestVm {
     pub ram_bytes: u64,
     /// GPUs.
     pub gpu_count: u32,
+    /// Disk in bytes.
+    pub disk_bytes: u64,
     /// Architecture.
     pub arch: Architecture,
+    /// What its disk holds in `/etc/machine-id`: 32 hexadecimal digits that no other disk has.
+    pub machine_id: String,
     /// The script to run, as it was given.
     pub userdata: String,
     /// The secrets that this VM may see, by name, as they were when it booted.

@@ -67,6 +67,8 @@ pub(super) struct Vm {
     pub(super) group: String,
     pub(super) arch: Architecture,
     pub(super) size: Size,
+    pub(super) disk_bytes: u64,
+    pub(super) machine_id: String,
     pub(super) order: Order,
     /// Its place in the pool of addresses, from 0.
     pub(super) address: usize,
@@ -104,7 +106,9 @@ impl Vm {
             cpus: self.size.cpus,
             ram_bytes: self.size.ram_bytes,
             gpu_count: self.size.gpu_count,
+            disk_bytes: self.disk_bytes,
             arch: self.arch,
+            machine_id: self.machine_id.clone(),
             userdata: self.order.userdata.clone(),
             secrets: std::collections::BTreeMap::new(),
             first_boot: self.userdata_outcome.is_none(),

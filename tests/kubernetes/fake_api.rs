@@ -1,10 +1,15 @@
-//! A small Kubernetes API server over real HTTP: Nodes with list (in pages), watch and delete, secrets with delete,
-//! `/version` and access reviews. It can be stopped, started again on its port, and told to misbehave.
+//! A small Kubernetes API server over real HTTP: Nodes with list (in pages), watch and the rest, other objects without
+//! watch (see [`objects`]), `/version` and access reviews. It can be stopped, started again on its port, and told to
+//! misbehave.
+
+mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+pub(crate) use objects::LEASES;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -37,13 +42,14 @@ struct Cluster {
     oldest_version: u64,
     nodes: BTreeMap<String, Value>,
     history: Vec<(u64, String)>,
-    secrets: BTreeSet<String>,
-    /// When the kubelet of a Node renewed its lease.
-    leases: BTreeMap<String, String>,
+    /// Secrets, leases and pods, by their paths.
+    objects: BTreeMap<String, Value>,
     git_version: String,
     denied: BTreeSet<String>,
     faults: Vec<(String, Fault)>,
     requests: Vec<String>,
+    /// The bodies of requests that were carried out, with the requests.
+    bodies: Vec<(String, Value)>,
 }
 
 struct Shared {
@@ -146,7 +152,8 @@ impl FakeApi {
         self.put(node);
     }
 
-    fn put(&self, mut node: Value) {
+    /// Adds or replaces a Node as it is.
+    pub(crate) fn put(&self, mut node: Value) {
         let mut cluster = self.cluster();
         let name = node["metadata"]["name"].as_str().unwrap().to_owned();
         let kind = if cluster.nodes.contains_key(&name) {
@@ -184,15 +191,18 @@ impl FakeApi {
     }
 
     pub(crate) fn renew_lease(&self, node: &str, at: &str) {
-        self.cluster().leases.insert(node.to_owned(), at.to_owned());
+        let lease = json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": node},
+                           "spec": {"holderIdentity": node, "renewTime": at}});
+        self.put_object(&format!("{LEASES}/{node}"), lease);
     }
 
     pub(crate) fn put_secret(&self, path: &str) {
-        self.cluster().secrets.insert(path.to_owned());
+        let secret = json!({"kind": "Secret", "apiVersion": "v1", "metadata": {}, "data": {"hash": "b2xk"}});
+        self.put_object(path, secret);
     }
 
     pub(crate) fn has_secret(&self, path: &str) -> bool {
-        self.cluster().secrets.contains(path)
+        self.object(path).is_some()
     }
 
     pub(crate) fn set_version(&self, git_version: &str) {
@@ -218,6 +228,13 @@ impl FakeApi {
         let cluster = self.cluster();
         let matching = cluster.requests.iter().filter(|request| request.contains(part));
         matching.cloned().collect()
+    }
+
+    /// The bodies of the requests that began with `start` and were carried out; `null` for none.
+    pub(crate) fn bodies(&self, start: &str) -> Vec<Value> {
+        let cluster = self.cluster();
+        let matching = cluster.bodies.iter().filter(|(request, _)| request.starts_with(start));
+        matching.map(|(_, body)| body.clone()).collect()
     }
 }
 
@@ -278,24 +295,6 @@ impl Cluster {
         ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
     }
 
-    fn lease(&self, node: &str) -> Response {
-        match self.leases.get(node) {
-            Some(at) => ok(
-                json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": node},
-                                  "spec": {"holderIdentity": node, "renewTime": at}}),
-            ),
-            None => status(404, "NotFound"),
-        }
-    }
-
-    fn remove_secret(&mut self, path: &str) -> Response {
-        if self.secrets.remove(path) {
-            ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
-        } else {
-            status(404, "NotFound")
-        }
-    }
-
     fn review(&self, review: &Value) -> Response {
         let asked = &review["spec"]["resourceAttributes"];
         let mut right = format!(
@@ -339,20 +338,19 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let mut cluster = shared.cluster.lock().unwrap();
+    cluster.bodies.push((called, body.clone()));
     let response = match (&head.method, url.path()) {
         (&Method::GET, "/api/v1/nodes") => cluster.list(&query),
         (&Method::GET, "/version") => ok(json!({"major": "1", "minor": "33", "gitVersion": cluster.git_version})),
         (&Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews") => cluster.review(&body),
         (&Method::DELETE, path) => match path.strip_prefix("/api/v1/nodes/") {
             Some(name) => cluster.remove(name, &body),
-            None => cluster.remove_secret(path),
+            None => cluster.remove_object(path, &body),
         },
-        (&Method::GET, path) => {
-            match path.strip_prefix("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/") {
-                Some(node) => cluster.lease(node),
-                None => status(404, "NotFound"),
-            }
-        }
+        (&Method::GET, objects::PODS) => cluster.list_pods(&query),
+        (&Method::GET, path) => cluster.get(path),
+        (&Method::POST, path) => cluster.create(path, body),
+        (&Method::PATCH, path) => cluster.patch(path, &body),
         _ => status(404, "NotFound"),
     };
     drop(cluster);

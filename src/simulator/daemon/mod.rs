@@ -248,6 +248,8 @@ impl Daemon {
             group: group.to_owned(),
             arch: entry.shape.arch,
             size,
+            disk_bytes: entry.shape.disk_bytes,
+            machine_id: machine_id(BootId(self.last_boot)),
             order,
             address: first_free_address(vms),
             created_at: now,
@@ -277,6 +279,12 @@ where
         Some(asked) if asked > T::default() => Ok(asked),
         _ => Ok(limit),
     }
+}
+
+/// Random digits. If the system has none, which no supported platform does, a disk of this daemon still has its own.
+fn machine_id(first_boot: BootId) -> String {
+    let half = || getrandom::u64().unwrap_or(first_boot.0);
+    format!("{:016x}{:016x}", half(), half())
 }
 
 fn first_free_address(vms: &BTreeMap<String, Vm>) -> usize {

@@ -10,10 +10,6 @@ use crate::simulator::handle::Simulator;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::vm::{TagFilter, Vm};
 
-/// The disk of a VM in bytes: what is left of the 25 GiB that `slicer new` makes.
-const DISK_BYTES: u64 = 26_241_896_448;
-const DISK_USED_BYTES: u64 = DISK_BYTES / 10;
-
 #[derive(Debug, Serialize)]
 pub(super) struct StatBody {
     #[serde(flatten)]
@@ -74,6 +70,7 @@ fn stat(vm: &Vm) -> StatBody {
     // A guest sees about 96 % of its RAM, and the real daemon multiplies kB by 1000.
     let total_memory = vm.size.ram_bytes / 100 * 96 / 1024 * 1000;
     let memory_used = total_memory / 5;
+    let disk_used = vm.disk_bytes / 10;
     let now = Timestamp::now();
     let up = now.duration_since(vm.booted_at).max(SignedDuration::ZERO);
     StatBody {
@@ -100,9 +97,9 @@ fn stat(vm: &Vm) -> StatBody {
             open_connections: 6,
             open_files: 1100,
             entropy: 256,
-            disk_space_total: DISK_BYTES,
-            disk_space_used: DISK_USED_BYTES,
-            disk_space_free: DISK_BYTES - DISK_USED_BYTES,
+            disk_space_total: vm.disk_bytes,
+            disk_space_used: disk_used,
+            disk_space_free: vm.disk_bytes - disk_used,
             disk_space_used_percent: 10,
         },
     }
