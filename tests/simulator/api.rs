@@ -31,6 +31,13 @@ async fn without_the_token_everything_but_healthz_is_401() {
 }
 
 #[tokio::test]
+async fn the_daemon_tells_its_version_and_in_gos_words_what_it_runs_on() {
+    let host = host(instant()).await;
+    let expected = json!({"version": "0.1.71", "git_commit": "simulator", "platform": "linux", "arch": "amd64"});
+    assert_eq!(host.get("/info").await, (200, expected));
+}
+
+#[tokio::test]
 async fn healthz_answers_get_and_head_in_plain_text() {
     let host = host(instant()).await;
     let response = host.request(Method::GET, "/healthz").send().await.unwrap();

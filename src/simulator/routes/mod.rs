@@ -92,8 +92,9 @@ async fn info(State(_): State<Simulator>) -> Response {
     Json(json!({
         "version": VERSION,
         "git_commit": "simulator",
+        // Go's names for both, unlike in host groups.
         "platform": "linux",
-        "arch": "x86_64",
+        "arch": "amd64",
     }))
     .into_response()
 }
