@@ -27,19 +27,23 @@ impl Page {
 
 /// GET of `http://address/path`.
 pub(crate) async fn get(address: &str, path: &str) -> Page {
+    try_get(address, path).await.unwrap()
+}
+
+/// The same where an answer is not certain.
+pub(crate) async fn try_get(address: &str, path: &str) -> reqwest::Result<Page> {
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder()
         .tls_certs_only([])
         .no_proxy()
         .timeout(Duration::from_secs(10))
-        .build()
-        .unwrap();
-    let answer = http.get(format!("http://{address}{path}")).send().await.unwrap();
+        .build()?;
+    let answer = http.get(format!("http://{address}{path}")).send().await?;
     let content_type = answer.headers().get("content-type");
-    Page {
+    Ok(Page {
         status: answer.status().as_u16(),
         content_type: content_type.map_or_else(String::new, |value| value.to_str().unwrap().to_owned()),
-        text: answer.text().await.unwrap(),
-    }
+        text: answer.text().await?,
+    })
 }

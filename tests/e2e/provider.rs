@@ -1,0 +1,159 @@
+//! This project's release binary as a process: started, killed, started again, and asked for its metrics.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::pages::{self, Page};
+use crate::program::{Order, Program, free_port, write};
+use crate::{Failure, Places};
+
+/// Longer than it takes on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Certificate, key and the authority of the clients, PEM files.
+pub(crate) struct TlsFiles {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+    pub(crate) client_ca: String,
+}
+
+/// A moment in a log, such as `1124 21:39:48.537088`, as klog writes it.
+pub(crate) type Moment = String;
+
+/// The server, running or killed.
+pub(crate) struct Provider {
+    order: Order,
+    program: Program,
+    port: u16,
+    admin: String,
+    /// The RPCs that earlier processes answered.
+    rpcs_before: f64,
+}
+
+impl Provider {
+    pub(crate) async fn start(
+        places: &Places,
+        folder: &Path,
+        kubeconfig: &Path,
+        config: &str,
+        tls: Option<&TlsFiles>,
+    ) -> Result<Self, Failure> {
+        let (port, admin) = (free_port(), format!("127.0.0.1:{}", free_port()));
+        let config = write(&folder.join("cloud-config"), config)?;
+        let mut arguments = vec![
+            "serve".to_owned(),
+            format!("--cloud-config={config}"),
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--listen=127.0.0.1:{port}"),
+            format!("--admin-listen={admin}"),
+        ];
+        if let Some(TlsFiles { cert, key, client_ca }) = tls {
+            arguments.push(format!("--tls-cert={cert}"));
+            arguments.push(format!("--tls-key={key}"));
+            arguments.push(format!("--tls-client-ca={client_ca}"));
+        }
+        let order = Order {
+            name: "slicer-cloud-provider",
+            program: places.provider.clone(),
+            arguments,
+            logs: PathBuf::from(folder),
+        };
+        let mut provider = Self {
+            program: Program::start(&order)?,
+            order,
+            port,
+            admin,
+            rpcs_before: 0.0,
+        };
+        provider.wait_until_ready().await?;
+        Ok(provider)
+    }
+
+    /// What a cluster-autoscaler connects to.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// SIGKILL, and the same command again.
+    pub(crate) async fn is_killed_and_restarted(&mut self) -> Result<(), Failure> {
+        self.rpcs_before = self.rpcs().await?;
+        self.program.kill().await;
+        self.program = Program::start(&self.order)?;
+        self.wait_until_ready().await
+    }
+
+    /// The value of a series, without the common prefix; 0 if there is none.
+    pub(crate) async fn metric(&self, series: &str) -> Result<f64, Failure> {
+        Ok(self.metrics().await?.metric(series).unwrap_or(0.0))
+    }
+
+    /// How many loops the cluster-autoscaler has begun with this process.
+    pub(crate) async fn loops(&self) -> Result<f64, Failure> {
+        self.metric("rpcs_total{rpc=\"Refresh\",code=\"OK\"}").await
+    }
+
+    /// How many RPCs were answered, whatever the answer.
+    pub(crate) async fn rpcs(&self) -> Result<f64, Failure> {
+        let page = self.metrics().await?;
+        let series = page
+            .text
+            .lines()
+            .filter(|line| line.starts_with("slicer_cloud_provider_rpcs_total{"));
+        let values = series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        Ok(self.rpcs_before + values.sum::<f64>())
+    }
+
+    /// The same, and what earlier processes answered where this one has ended.
+    pub(crate) async fn rpcs_if_it_answers(&self) -> f64 {
+        self.rpcs().await.unwrap_or(self.rpcs_before)
+    }
+
+    /// When it first logged a line with this text.
+    pub(crate) fn logged(&self, text: &str) -> Option<Moment> {
+        let log = self.program.log_text();
+        let line = log.lines().find(|line| line.contains(text))?;
+        let (date, time) = line.split_once('Z')?.0.split_once('T')?;
+        let (_, day) = date.split_once('-')?;
+        Some(format!("{} {time}", day.replace('-', "")))
+    }
+
+    /// How many errors it logged.
+    pub(crate) fn errors(&self) -> usize {
+        self.program.count(|line| line.contains(" ERROR "))
+    }
+
+    pub(crate) fn still_runs(&mut self) -> Result<(), Failure> {
+        self.program.still_runs()
+    }
+
+    pub(crate) fn tail(&self) -> String {
+        self.program.tail()
+    }
+
+    /// SIGTERM.
+    pub(crate) async fn stop(&mut self) {
+        self.program.stop().await;
+    }
+
+    async fn metrics(&self) -> Result<Page, Failure> {
+        let page = pages::try_get(&self.admin, "/metrics").await;
+        page.map_err(|error| format!("the provider's metrics cannot be read: {error}"))
+    }
+
+    async fn is_ready(&self) -> bool {
+        matches!(pages::try_get(&self.admin, "/readyz").await, Ok(page) if page.status == 200)
+    }
+
+    /// Waits until it is ready, as a cluster waits before it lets a client in: every host was tried.
+    async fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while !self.is_ready().await {
+            self.still_runs().map_err(|ended| format!("{ended}\n{}", self.tail()))?;
+            if begun.elapsed() > READY_WITHIN {
+                return Err(format!("the provider does not get ready\n{}", self.tail()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+}
