@@ -34,7 +34,7 @@ pub(crate) struct ClientTls {
 /// The cluster-autoscaler, running or killed.
 pub(crate) struct Autoscaler {
     order: Order,
-    program: Program,
+    pub(crate) program: Program,
 }
 
 impl Autoscaler {
@@ -98,17 +98,5 @@ impl Autoscaler {
             matches!(bytes.next(), Some(b'E' | b'F')) && bytes.take(4).all(|byte| byte.is_ascii_digit())
         };
         self.program.count(is_error)
-    }
-
-    pub(crate) fn still_runs(&mut self) -> Result<(), Failure> {
-        self.program.still_runs()
-    }
-
-    pub(crate) fn tail(&self) -> String {
-        self.program.tail()
-    }
-
-    pub(crate) async fn stop(&mut self) {
-        self.program.stop().await;
     }
 }

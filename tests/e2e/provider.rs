@@ -23,7 +23,7 @@ pub(crate) type Moment = String;
 /// The server, running or killed.
 pub(crate) struct Provider {
     order: Order,
-    program: Program,
+    pub(crate) program: Program,
     port: u16,
     admin: String,
     /// The RPCs that earlier processes answered.
@@ -122,19 +122,6 @@ impl Provider {
         self.program.count(|line| line.contains(" ERROR "))
     }
 
-    pub(crate) fn still_runs(&mut self) -> Result<(), Failure> {
-        self.program.still_runs()
-    }
-
-    pub(crate) fn tail(&self) -> String {
-        self.program.tail()
-    }
-
-    /// SIGTERM.
-    pub(crate) async fn stop(&mut self) {
-        self.program.stop().await;
-    }
-
     async fn metrics(&self) -> Result<Page, Failure> {
         let page = pages::try_get(&self.admin, "/metrics").await;
         page.map_err(|error| format!("the provider's metrics cannot be read: {error}"))
@@ -148,9 +135,10 @@ impl Provider {
     async fn wait_until_ready(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
         while !self.is_ready().await {
-            self.still_runs().map_err(|ended| format!("{ended}\n{}", self.tail()))?;
+            let runs = self.program.still_runs();
+            runs.map_err(|ended| format!("{ended}\n{}", self.program.tail()))?;
             if begun.elapsed() > READY_WITHIN {
-                return Err(format!("the provider does not get ready\n{}", self.tail()));
+                return Err(format!("the provider does not get ready\n{}", self.program.tail()));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -221,8 +221,8 @@ impl<'a> Stage<'a> {
     }
 
     async fn look(&mut self) -> Result<Sight, Failure> {
-        self.provider.still_runs()?;
-        self.autoscaler.still_runs()?;
+        self.provider.program.still_runs()?;
+        self.autoscaler.program.still_runs()?;
         self.lane.control_plane.still_runs()?;
         let sight = self.see().await?;
         if sight.vms() > 0 {
@@ -246,15 +246,15 @@ impl<'a> Stage<'a> {
     pub(crate) async fn clear(mut self, failed: bool) -> Figures {
         if failed {
             let tails = [
-                self.provider.tail(),
-                self.autoscaler.tail(),
+                self.provider.program.tail(),
+                self.autoscaler.program.tail(),
                 self.lane.control_plane.tails(),
             ];
             println!("{}", tails.concat());
         }
         self.figures.rpcs = self.provider.rpcs_if_it_answers().await;
-        self.autoscaler.stop().await;
-        self.provider.stop().await;
+        self.autoscaler.program.stop().await;
+        self.provider.program.stop().await;
         self.figures.errors = [self.provider.errors(), self.autoscaler.errors()];
         for host in self.hosts {
             host.stop().await;
