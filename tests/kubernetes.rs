@@ -22,6 +22,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
+const WHY: &str = "its VM is gone";
 const SECRET: &str = "/api/v1/namespaces/kube-system/secrets/a.node-password.k3s";
 
 /// Quick where a test waits for it to happen, generous where a slow machine could make it happen by accident.
@@ -88,7 +90,7 @@ impl Watched {
     }
 
     async fn remove(&self, name: &str, uid: &str) -> Result<(), String> {
-        let removed = self.cluster.remove_node(&NodeName::from(name), uid).await;
+        let removed = self.cluster.remove_node(&NodeName::from(name), uid, WHY).await;
         removed.map_err(|error| error.to_string())
     }
 }
@@ -359,6 +361,37 @@ async fn removing_a_node_deletes_it_and_its_secret() {
 }
 
 #[tokio::test]
+async fn removing_a_node_leaves_an_event_that_says_why() {
+    let api = FakeApi::started();
+    api.put_node("a", "1", true);
+    let watched = Watched::of(&api, quick()).await;
+    watched.remove("a", "1").await.unwrap();
+    let events = api.bodies(&format!("POST {EVENTS}"));
+    let event = events.first().unwrap();
+    assert_eq!(
+        (&event["reason"], &event["note"]),
+        (&"StaleNodeRemoved".into(), &WHY.into())
+    );
+    let of = &event["regarding"];
+    assert_eq!(
+        (&of["kind"], &of["name"], &of["uid"]),
+        (&"Node".into(), &"a".into(), &"1".into())
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_written_keeps_no_node_from_being_removed() {
+    let api = FakeApi::started();
+    api.fail(&format!("POST {EVENTS}"), Fault::Refuse(403, "Forbidden"));
+    let watched = Watched::of(&api, quick()).await;
+    for name in ["a", "b"] {
+        api.put_node(name, "1", true);
+        watched.remove(name, "1").await.unwrap();
+        assert!(!api.has_node(name));
+    }
+}
+
+#[tokio::test]
 async fn removing_a_node_that_is_already_gone_still_deletes_its_secret() {
     let api = FakeApi::started();
     api.put_secret(SECRET);
@@ -500,8 +533,27 @@ async fn exactly_the_missing_rights_are_named() {
     assert_eq!(watched.cluster.missing_rights().await, Ok(Vec::new()));
     api.deny("delete nodes");
     api.deny("delete secrets in kube-system");
+    api.deny("create events in default");
     let missing = watched.cluster.missing_rights().await.unwrap();
-    assert_eq!(missing, ["delete nodes", "delete secrets in kube-system"]);
+    assert_eq!(
+        missing,
+        [
+            "delete nodes",
+            "delete secrets in kube-system",
+            "create events in default"
+        ]
+    );
+    let questions = api.bodies("POST /apis/authorization.k8s.io");
+    let groups: Vec<_> = questions
+        .iter()
+        .map(|question| &question["spec"]["resourceAttributes"])
+        .filter(|asked| asked["resource"] == "leases")
+        .map(|asked| &asked["group"])
+        .collect();
+    assert!(
+        groups.iter().all(|group| **group == "coordination.k8s.io"),
+        "{groups:?}"
+    );
 }
 
 #[tokio::test]

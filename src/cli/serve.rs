@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +16,10 @@ use crate::kubernetes::{ClientConfig, KubeconfigSource, KubernetesCluster, NoClu
 use crate::provider::Timings;
 use crate::provider::ports::Cluster;
 use crate::server::{Options, Server};
+
+/// Between looks at the configuration and the certificates on disk. What changed takes effect after the second look
+/// that finds it.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
     let tls = args.tls.files().map_err(CliError::Usage)?;
@@ -38,12 +44,25 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
     let mut server = Server::start(&config, &options, cluster, tracker, shutdown)
         .await
         .map_err(|error| CliError::Failed(error.to_string()))?;
+    let mut watch = config::Watch::new(path, config);
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 Told::Stop => break,
-                Told::Reload => server.reload(config::load(&path)),
+                Told::Reload => {
+                    server.reload(watch.reread());
+                    server.reload_certificates();
+                }
             },
+            // Small local files, read on the thread that has nothing else to do.
+            _ = looks.tick() => {
+                if let Some(read) = watch.look() {
+                    server.reload(read);
+                }
+                server.look_at_certificates();
+            }
             () = server.ended() => return Err(CliError::Failed("a listener ended unexpectedly".to_owned())),
         }
     }

@@ -6,7 +6,8 @@
 //!           be read     with lines  sections      once        duration, value: single values
 //! ```
 //!
-//! `keys` lists every key; `error` holds the words for everything that can be wrong. Nothing is applied here: the
+//! `keys` lists every key; `error` holds the words for everything that can be wrong; `watch` notices a file that
+//! changed. Nothing is applied here: the
 //! result is handed to whoever asked for it, at the start and at each reload.
 
 mod address;
@@ -28,6 +29,7 @@ mod section;
 mod token;
 mod unknown;
 mod value;
+mod watch;
 
 use std::io::Read;
 use std::num::NonZeroUsize;
@@ -35,6 +37,7 @@ use std::path::Path;
 
 pub use self::error::{ConfigError, Problem};
 use self::paths::Paths;
+pub use self::watch::{Reading, Watch};
 use crate::domain::ids::ClusterId;
 use crate::domain::spec::{Endpoint, JoinSettings, NodeGroupSpec};
 use crate::secret::SecretSource;

@@ -179,6 +179,20 @@ impl Failure {
         }
         Self { code, message }
     }
+
+    /// A failure of a VM with the end of its serial log: as much of it as there is room for, its last lines before all.
+    #[must_use]
+    pub fn with_log(code: FailureCode, story: &str, log: &str) -> Self {
+        const INTRODUCTION: &str = "; end of its serial log: ";
+        let log = log.trim();
+        if log.is_empty() {
+            return Self::new(code, story);
+        }
+        let room = Self::MAX_MESSAGE.saturating_sub(story.chars().count() + INTRODUCTION.chars().count());
+        let cut = log.chars().count().saturating_sub(room);
+        let tail = log.char_indices().nth(cut).map_or("", |(start, _)| &log[start..]);
+        Self::new(code, format!("{story}{INTRODUCTION}{tail}"))
+    }
 }
 
 impl From<&HostError> for Failure {

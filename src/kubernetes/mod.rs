@@ -4,7 +4,7 @@
 //! ```text
 //!   connect ── client ──┬── watch ── cache, freshness, record ──> snapshot of the Nodes
 //!                       ├── version ──> version of the API server
-//!                       ├── removal, heartbeat, rights: one request when asked
+//!                       ├── removal, events, heartbeat, rights: one request when asked
 //!                       └── simulated_agent: simulated VMs as K3s agents, for trying things out
 //! ```
 //!
@@ -15,6 +15,7 @@ mod absent;
 mod cache;
 mod client;
 mod connect;
+mod events;
 mod failure;
 mod freshness;
 mod heartbeat;
@@ -44,6 +45,7 @@ pub use connect::{ClientConfig, ConnectError, KubeconfigSource};
 pub use simulated_agent::SimulatedAgent;
 pub use timings::Timings;
 
+use events::Events;
 use watch::NodeWatch;
 
 /// What a log filter should hold by default. kube logs every failed attempt at WARN or ERROR, some with the whole body
@@ -57,6 +59,7 @@ pub struct KubernetesCluster {
     api_url: String,
     snapshot: Arc<ArcSwap<NodeSnapshot>>,
     version: Arc<ArcSwapOption<String>>,
+    events: Events,
 }
 
 impl KubernetesCluster {
@@ -102,6 +105,7 @@ impl KubernetesCluster {
             shutdown,
         ));
         Ok(Self {
+            events: Events::new(client.clone(), timings.request_within),
             client,
             timings,
             api_url: config.api_url(),
@@ -132,8 +136,10 @@ impl Cluster for KubernetesCluster {
         NodeSnapshot::clone(&self.snapshot.load())
     }
 
-    async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError> {
-        removal::remove_node(&self.client, self.timings.request_within, name, uid).await
+    async fn remove_node(&self, name: &NodeName, uid: &str, why: &str) -> Result<(), ClusterError> {
+        removal::remove_node(&self.client, self.timings.request_within, name, uid).await?;
+        self.events.stale_node_removed(name, uid, why).await;
+        Ok(())
     }
 
     async fn last_heartbeat(&self, name: &NodeName) -> Result<Option<String>, ClusterError> {

@@ -8,6 +8,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::api::PostParams;
 use kube::{Api, Client};
 
+use super::events::EVENT_NAMESPACE;
 use super::failure::bounded;
 use super::heartbeat::LEASE_NAMESPACE;
 use super::removal::SECRET_NAMESPACE;
@@ -16,32 +17,39 @@ use crate::provider::ports::ClusterError;
 /// One thing that the account must be allowed to do.
 struct Right {
     verb: &'static str,
+    /// API group; empty for the core.
+    group: &'static str,
     resource: &'static str,
     namespace: Option<&'static str>,
 }
 
 /// All of them. The secrets have a name for each Node and RBAC knows no patterns, hence all secrets of the namespace.
-/// Kubelets show by their leases that they live.
-const NEEDED: [Right; 5] = [
+/// Kubelets show by their leases that they live. Events about Nodes are in the namespace `default`, and repeated ones
+/// are counted up.
+const NEEDED: [Right; 7] = [
     Right::cluster("list", "nodes"),
     Right::cluster("watch", "nodes"),
     Right::cluster("delete", "nodes"),
-    Right::within(SECRET_NAMESPACE, "delete", "secrets"),
-    Right::within(LEASE_NAMESPACE, "get", "leases"),
+    Right::within(SECRET_NAMESPACE, "delete", "", "secrets"),
+    Right::within(LEASE_NAMESPACE, "get", "coordination.k8s.io", "leases"),
+    Right::within(EVENT_NAMESPACE, "create", "events.k8s.io", "events"),
+    Right::within(EVENT_NAMESPACE, "patch", "events.k8s.io", "events"),
 ];
 
 impl Right {
     const fn cluster(verb: &'static str, resource: &'static str) -> Self {
         Self {
             verb,
+            group: "",
             resource,
             namespace: None,
         }
     }
 
-    const fn within(namespace: &'static str, verb: &'static str, resource: &'static str) -> Self {
+    const fn within(namespace: &'static str, verb: &'static str, group: &'static str, resource: &'static str) -> Self {
         Self {
             verb,
+            group,
             resource,
             namespace: Some(namespace),
         }
@@ -52,6 +60,7 @@ impl Right {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
                     verb: Some(self.verb.to_owned()),
+                    group: Some(self.group.to_owned()),
                     resource: Some(self.resource.to_owned()),
                     namespace: self.namespace.map(str::to_owned),
                     ..ResourceAttributes::default()

@@ -22,7 +22,7 @@ impl Provider {
         let launches = managed
             .state()
             .group
-            .request_launches(delta, max, self.shared.clock.now(), entropy)
+            .request_launches(delta, max, self.shared.clock.now(), || self.shared.entropy.draw())
             .map_err(|refusal| ProviderError::Refused {
                 group: managed.id.clone(),
                 refusal,
@@ -123,13 +123,4 @@ async fn all_gone(managed: &ManagedGroup, ids: &BTreeSet<InstanceId>) {
         }
         changed.await;
     }
-}
-
-/// Random bits for launch ids. If the system has none, which no supported platform does, the clock must do: an id
-/// is never used twice either way.
-fn entropy() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.map_or(0, |since| since.subsec_nanos().into())
-    })
 }

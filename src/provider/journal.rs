@@ -105,6 +105,14 @@ impl Journal {
                 tracing::warn!(%group, instance = %id, vm = %hostname, "removed VM is listed again; removing it again");
                 format!("VM {hostname} of {id} came back and is removed again")
             }
+            Event::Halted(id, hostname) => {
+                tracing::warn!(%group, instance = %id, vm = %hostname, "VM is paused, suspended or stopped; it stays an instance and is not replaced");
+                format!("VM {hostname} of {id} was halted by somebody; it stays an instance")
+            }
+            Event::Resumed(id, hostname) => {
+                tracing::info!(%group, instance = %id, vm = %hostname, "halted VM goes on");
+                format!("VM {hostname} of {id} goes on")
+            }
             Event::Surplus(id, hostname) => {
                 tracing::warn!(%group, instance = %id, vm = %hostname, "second VM of one launch; removing it");
                 format!("VM {hostname} is a second one of {id} and is removed")

@@ -27,14 +27,14 @@ pub(super) async fn run(shared: Arc<Shared>, managed: Arc<ManagedGroup>) {
     let mut failures_in_a_row = 0;
     let mut live_since = None;
     loop {
-        let listed = tokio::select! {
-            // A host that hangs does not hold the server's end.
-            () = managed.ended.cancelled() => return,
-            listed = tick(&shared, &managed) => listed,
-        };
         let live = shared.node_index().status == ClusterStatus::Live;
         live_since = live.then(|| live_since.unwrap_or_else(|| shared.clock.now()));
-        fail_overdue_joins(&shared, &managed, live_since);
+        let listed = tokio::select! {
+            biased;
+            // A host that hangs does not hold the server's end.
+            () = managed.ended.cancelled() => return,
+            listed = round(&shared, &managed, live_since) => listed,
+        };
         managed.changed.notify_waiters();
         failures_in_a_row = if listed { 0 } else { failures_in_a_row + 1 };
         let until = Instant::now() + pause(&shared, &managed, failures_in_a_row);
@@ -44,6 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, managed: Arc<ManagedGroup>) {
             _ => until,
         };
         tokio::select! {
+            biased;
             () = managed.ended.cancelled() => return,
             () = tokio::time::sleep_until(until) => {}
             () = async { managed.wake.notified().await; tokio::time::sleep_until(earliest).await } => {}
@@ -66,8 +67,8 @@ fn pause(shared: &Shared, managed: &ManagedGroup, failures_in_a_row: u32) -> Dur
     if settled { timings.poll_idle } else { timings.poll_busy }
 }
 
-/// One round; whether the host answered.
-async fn tick(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>) -> bool {
+/// One round; whether the host answered. `live_since`: since when the cluster's list of Nodes is complete and fresh.
+async fn round(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, live_since: Option<Moment>) -> bool {
     let connection = managed.connection.load_full();
     read_host_group(shared, managed, &connection).await;
     let answered = list(shared, managed, &connection).await;
@@ -76,6 +77,7 @@ async fn tick(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>) -> bool {
         check_userdata(shared, managed, &connection).await;
     }
     removal::start_due(shared, managed);
+    fail_overdue_joins(shared, managed, live_since).await;
     answered
 }
 
@@ -184,18 +186,41 @@ pub(super) fn take_over_nodes(shared: &Shared, managed: &ManagedGroup) {
     managed.find_shape();
 }
 
-fn fail_overdue_joins(shared: &Shared, managed: &ManagedGroup, live_since: Option<Moment>) {
+/// Gives the VMs up whose Node did not register in time, each with the end of its serial log if the host gives it.
+async fn fail_overdue_joins(shared: &Shared, managed: &ManagedGroup, live_since: Option<Moment>) {
     let mut patience = shared.timings.patience;
     let now = shared.clock.now();
     // Nothing can join while the API is away; once it is back, agents that waited for it need a moment.
     if live_since.is_none_or(|since| now.since(since) < patience.join_after_userdata) {
         return;
     }
-    if let Some(own) = managed.connection.load().config.spec.overrides.max_node_provision_time {
+    let connection = managed.connection.load_full();
+    if let Some(own) = connection.config.spec.overrides.max_node_provision_time {
         patience.join = own;
     }
-    let events = managed.state().group.fail_overdue_joins(patience, now);
-    shared.journal.record(&managed.id, &events);
+    let overdue = managed.state().group.overdue_joins(patience, now);
+    let logs = futures::stream::iter(overdue).map(|(id, hostname)| {
+        let connection = &connection;
+        async move { (id, serial_log(shared, connection, &hostname).await) }
+    });
+    let logs: Vec<(InstanceId, String)> = logs.buffer_unordered(HEALTH_CONCURRENCY).collect().await;
+    // Their Nodes may have registered while the logs were read.
+    take_over_nodes(shared, managed);
+    for (id, log) in logs {
+        let event = managed.state().group.fail_overdue_join(&id, &log, patience, now);
+        shared.journal.record(&managed.id, event.as_slice());
+    }
+}
+
+/// The end of a VM's serial log. Who waits for it waits for a moment only: why a launch failed must not be told late
+/// because the host is slow.
+async fn serial_log(shared: &Shared, connection: &Connection, hostname: &Hostname) -> String {
+    let asked = connection.host.serial_log_tail(hostname, LOG_LINES);
+    match tokio::time::timeout(shared.timings.health_round, asked).await {
+        Ok(Ok(log)) => log,
+        Ok(Err(error)) => format!("(not to be had: {error})"),
+        Err(_) => "(not to be had: no answer in time)".to_owned(),
+    }
 }
 
 /// Asks the booting VMs how far their userdata is, beginning behind the one that was asked last: agents that hang may
@@ -237,11 +262,7 @@ async fn check_one(
         return;
     };
     let log = match userdata {
-        UserdataState::Exited(code) if code != 0 => connection
-            .host
-            .serial_log_tail(&hostname, LOG_LINES)
-            .await
-            .unwrap_or_else(|error| format!("(not to be had: {error})")),
+        UserdataState::Exited(code) if code != 0 => serial_log(shared, connection, &hostname).await,
         _ => String::new(),
     };
     let nodes_are_known = shared.node_index().status != ClusterStatus::Absent;

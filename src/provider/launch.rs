@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::managed::{Connection, HostStatus, ManagedGroup};
 use super::ports::VmRequest;
-use super::{Shared, removal};
+use super::{Shared, keeper, removal};
 use crate::bootstrap::{self, Join};
 use crate::domain::failure::{Failure, FailureCode, HostError, HostErrorKind, RequestFate};
 use crate::domain::group::{Event, LaunchOutcome, Phase};
@@ -76,6 +76,7 @@ impl Launch {
             Some(self.turn().await)
         };
         let turn = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             turn = turn => turn,
         };
@@ -227,7 +228,8 @@ impl Launch {
         }
     }
 
-    /// Looks for the VM by its tag until it is found, missed `misses` times in a row, or time is up.
+    /// Looks for the VM by its tag until it is found, missed `misses` times in a row, or time is up. A host that went
+    /// down cannot tell, but the VM's Node may: one that has registered is not given up.
     async fn search(&self, connection: &Connection, misses: u32) -> Search {
         let tag = VmTags::launch_tag(&self.launch);
         let begun = self.shared.clock.now();
@@ -250,11 +252,25 @@ impl Launch {
                     Search::Unknown
                 }
             };
+            if let Some(hostname) = self.seen_otherwise() {
+                return Search::Found(hostname);
+            }
             let time_is_up = self.shared.clock.now().since(begun) >= self.shared.timings.look_up;
             if missed >= misses || time_is_up {
                 return outcome;
             }
             tokio::time::sleep(self.shared.timings.retry).await;
+        }
+    }
+
+    /// The VM, if a listing or its Node showed it.
+    fn seen_otherwise(&self) -> Option<Hostname> {
+        keeper::take_over_nodes(&self.shared, &self.managed);
+        let id = InstanceId::of_launch(&self.managed.id, &self.launch);
+        let state = self.managed.state();
+        match &state.group.slot(&id)?.phase {
+            Phase::Booting(vm) | Phase::Running(vm) => Some(vm.hostname.clone()),
+            _ => None,
         }
     }
 

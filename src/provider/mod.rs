@@ -5,6 +5,7 @@
 
 mod changes;
 mod clock;
+mod entropy;
 mod journal;
 mod keeper;
 mod launch;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::Clock;
+pub use entropy::Entropy;
 pub use journal::{Journal, Operation};
 pub use managed::HostStatus;
 pub use state::{GroupView, InstanceView};
@@ -110,6 +112,7 @@ struct Shared {
     index: ArcSwap<NodeIndex>,
     journal: Journal,
     clock: Clock,
+    entropy: Entropy,
     timings: Timings,
     tracker: TaskTracker,
     shutdown: CancellationToken,
@@ -144,6 +147,8 @@ pub struct Parts {
     pub cluster: Arc<dyn Cluster>,
     /// The metrics that events are counted in.
     pub metrics: Arc<Metrics>,
+    /// Where launch ids come from.
+    pub entropy: Entropy,
     /// How long jobs wait.
     pub timings: Timings,
     /// Tracks every job, so that the server can wait for them.

@@ -92,9 +92,9 @@ pub trait Cluster: Send + Sync + Debug {
     /// All Nodes as last seen. From memory, at once.
     fn nodes(&self) -> NodeSnapshot;
 
-    /// Removes a Node and K3s's node-password secret of it. Only the very Node that has `uid`; one that is already
-    /// gone, or was replaced by another of that name, is a success.
-    async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError>;
+    /// Removes a Node and K3s's node-password secret of it, and tells the cluster `why`. Only the very Node that has
+    /// `uid`; one that is already gone, or was replaced by another of that name, is a success.
+    async fn remove_node(&self, name: &NodeName, uid: &str, why: &str) -> Result<(), ClusterError>;
 
     /// A text that a living kubelet changes every ten seconds (its lease's renewal); `None` if there is none. Texts
     /// are compared with one another only, so clocks do not matter.

@@ -27,6 +27,7 @@ impl Provider {
             index: ArcSwap::from_pointee(index),
             journal: Journal::new(parts.metrics),
             clock: Clock::start(),
+            entropy: parts.entropy,
             timings: parts.timings,
             tracker: parts.tracker,
             shutdown: parts.shutdown,

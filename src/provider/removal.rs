@@ -165,13 +165,15 @@ pub(super) fn remove_stale_nodes(shared: &Arc<Shared>, managed: &Arc<ManagedGrou
 }
 
 async fn remove_node(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) {
-    match shared.cluster.remove_node(&node.name, &node.uid).await {
+    let host = managed.connection.load().config.endpoint.to_string();
+    let why = format!("its VM of node group {} is no longer on Slicer host {host}", managed.id);
+    match shared.cluster.remove_node(&node.name, &node.uid, &why).await {
         Ok(()) => {
             shared.journal.metrics().stale_node_removed(&managed.id);
-            tracing::info!(group = %managed.id, node = %node.name, "Node removed: its VM is gone");
+            tracing::info!(group = %managed.id, node = %node.name, host, "Node removed: its VM is gone");
             shared
                 .journal
-                .note(&managed.id, format!("removed Node {}: its VM is gone", node.name));
+                .note(&managed.id, format!("removed Node {}: {why}", node.name));
         }
         Err(error) => {
             tracing::warn!(group = %managed.id, node = %node.name, %error, "Node could not be removed; trying again");

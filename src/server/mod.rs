@@ -24,7 +24,7 @@ use crate::grpc::pb::cloud_provider_server::CloudProviderServer;
 use crate::grpc::{self, ObserveLayer, pb};
 use crate::metrics::Metrics;
 use crate::provider::ports::{Cluster, SlicerHost};
-use crate::provider::{Connect, Parts, Provider, Timings};
+use crate::provider::{Connect, Entropy, Parts, Provider, Timings};
 use crate::slicer;
 use incoming::Incoming;
 use listen::Bound;
@@ -114,6 +114,7 @@ impl Server {
             connect: slicer_connect(),
             cluster,
             metrics: Arc::clone(&metrics),
+            entropy: Entropy::of_system(),
             timings: options.timings,
             tracker: tracker.clone(),
             shutdown: shutdown.clone(),
@@ -165,8 +166,8 @@ impl Server {
         &self.provider
     }
 
-    /// Takes over a configuration that was read again, and certificates that may have changed. What cannot be used
-    /// is refused with a line of log, and everything goes on as it was.
+    /// Takes over a configuration that was read again. One that cannot be used is refused with a line of log, and
+    /// everything goes on as it was.
     pub fn reload<E: std::fmt::Display>(&self, config: Result<Config, E>) {
         let outcome = config
             .map_err(|error| error.to_string())
@@ -176,11 +177,19 @@ impl Server {
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(error) => tracing::error!(error, "the new configuration is refused; the old one stays"),
         }
+    }
+
+    /// Reads the certificates again, changed or not. Those that cannot be used are refused with a line of log.
+    pub fn reload_certificates(&self) {
         if let Some(tls) = &self.tls {
-            match tls.reload() {
-                Ok(()) => tracing::info!("certificates reloaded"),
-                Err(error) => tracing::error!(%error, "the new certificates are refused; the old ones stay"),
-            }
+            tell_of_certificates(tls.reload());
+        }
+    }
+
+    /// Takes over certificates that changed on disk, and stayed the same since the last look.
+    pub fn look_at_certificates(&self) {
+        if let Some(outcome) = self.tls.as_ref().and_then(|tls| tls.look()) {
+            tell_of_certificates(outcome);
         }
     }
 
@@ -210,6 +219,13 @@ impl Server {
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("calls or jobs were still running after {} s", DRAIN.as_secs());
         }
+    }
+}
+
+fn tell_of_certificates(outcome: Result<(), TlsError>) {
+    match outcome {
+        Ok(()) => tracing::info!("certificates reloaded"),
+        Err(error) => tracing::error!(%error, "the new certificates are refused; the old ones stay"),
     }
 }
 

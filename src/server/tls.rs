@@ -1,13 +1,14 @@
 //! mTLS: the server's certificate and the authority of its clients, replaceable while connections live on.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 /// The PEM files of mTLS.
@@ -19,6 +20,13 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authorities whose clients may connect.
     pub client_ca: PathBuf,
+}
+
+impl TlsFiles {
+    fn content(&self) -> Content {
+        let digest = |path: &PathBuf| std::fs::read(path).ok().map(|bytes| Sha256::digest(bytes).into());
+        [&self.cert, &self.key, &self.client_ca].map(digest)
+    }
 }
 
 /// Certificates that cannot be used.
@@ -44,18 +52,55 @@ pub enum TlsError {
 pub(super) struct TlsAcceptors {
     files: TlsFiles,
     config: ArcSwap<ServerConfig>,
+    looks: Mutex<Looks>,
+}
+
+/// What the files hold: the SHA-256 of each, or nothing for one that cannot be read.
+type Content = [Option<Sha256Digest>; 3];
+type Sha256Digest = [u8; 32];
+
+/// What was found in the files.
+#[derive(Debug)]
+struct Looks {
+    /// When they were loaded last, or refused.
+    loaded: Content,
+    /// In the last look.
+    seen: Content,
 }
 
 impl TlsAcceptors {
     pub(super) fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let content = files.content();
         let config = ArcSwap::from_pointee(server_config(&files)?);
-        Ok(Self { files, config })
+        let looks = Mutex::new(Looks {
+            loaded: content,
+            seen: content,
+        });
+        Ok(Self { files, config, looks })
     }
 
     /// Reads the files again. Connections that exist live on; if the new files are unusable, the old ones stay.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
+        let content = self.files.content();
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        (looks.loaded, looks.seen) = (content, content);
+        drop(looks);
         self.config.store(Arc::new(server_config(&self.files)?));
         Ok(())
+    }
+
+    /// Reads the files again if they are others than were loaded, and were the same in two looks in a row: certificate
+    /// and key may be replaced one after the other. Files that are refused are told of once.
+    pub(super) fn look(&self) -> Option<Result<(), TlsError>> {
+        let content = self.files.content();
+        {
+            let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+            let stayed = std::mem::replace(&mut looks.seen, content) == content;
+            if !stayed || looks.loaded == content {
+                return None;
+            }
+        }
+        Some(self.reload())
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {

@@ -108,7 +108,9 @@ impl ControlPlane {
         self.grant(Some("kube-system"), &rule("", "secrets", &["delete"]), &subject)
             .await?;
         let leases = rule("coordination.k8s.io", "leases", &["get"]);
-        self.grant(Some("kube-node-lease"), &leases, &subject).await
+        self.grant(Some("kube-node-lease"), &leases, &subject).await?;
+        let events = rule("events.k8s.io", "events", &["create", "patch"]);
+        self.grant(Some("default"), &events, &subject).await
     }
 
     async fn grant(&self, namespace: Option<&str>, rule: &Value, subject: &Value) -> Result<(), Failure> {

@@ -23,7 +23,7 @@ use slicer_cloud_provider::domain::spec::{
 use slicer_cloud_provider::domain::vm::UserdataState;
 use slicer_cloud_provider::metrics::Metrics;
 use slicer_cloud_provider::provider::ports::{ClusterStatus, SlicerHost};
-use slicer_cloud_provider::provider::{NodeQuery, Parts, Provider, Timings};
+use slicer_cloud_provider::provider::{Entropy, NodeQuery, Parts, Provider, Timings};
 use slicer_cloud_provider::secret::SecretSource;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -161,6 +161,7 @@ impl Life {
             }),
             cluster: Arc::new(FakeCluster(Arc::clone(world))),
             metrics: Arc::new(Metrics::new()),
+            entropy: Entropy::of_system(),
             timings: Timings::default(),
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),

@@ -16,6 +16,7 @@ mod outage; //    hosts that are down when the server starts
 mod pages; //     a client of the admin address
 mod program; //   the process
 mod reload; //    SIGHUP
+mod rotation; //  files that change on disk without a signal
 mod secrecy; //   no token in any output
 mod socket; //    unix sockets
 mod stopping; //  SIGTERM and SIGINT

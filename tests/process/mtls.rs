@@ -71,7 +71,7 @@ impl Scene {
     }
 
     fn reload(&self) {
-        self.server.reload(config());
+        self.server.reload_certificates();
     }
 }
 
@@ -90,6 +90,27 @@ fn install(folder: &Path, cert: &str, key: &str) {
 
 async fn call(client: &mut Client) -> Result<(), tonic::Status> {
     client.node_groups(NodeGroupsRequest {}).await.map(drop)
+}
+
+#[tokio::test]
+async fn certificates_that_change_on_disk_are_taken_over_after_two_looks_and_wrong_ones_never() {
+    let scene = Scene::new().await;
+    let strangers = Authority::new("strangers");
+    let client = |authority: &Authority| scene.trust().identity(authority.client().identity());
+    scene.server.look_at_certificates();
+    assert!(scene.call(client(&strangers)).await.is_err());
+
+    std::fs::write(scene.dir.path().join("ca.pem"), &strangers.pem).unwrap();
+    scene.server.look_at_certificates();
+    assert!(scene.call(client(&strangers)).await.is_err(), "it may be half written");
+    scene.server.look_at_certificates();
+    scene.call(client(&strangers)).await.unwrap();
+
+    std::fs::write(scene.dir.path().join("ca.pem"), "no certificate").unwrap();
+    for _ in 0..3 {
+        scene.server.look_at_certificates();
+    }
+    scene.call(client(&strangers)).await.unwrap();
 }
 
 /// A TLS connection below gRPC. With TLS 1.3 a client learns that it is refused only when it reads.

@@ -154,6 +154,13 @@ impl Program {
     }
 }
 
+impl Program {
+    /// How many JSON log lines have this message so far.
+    pub(crate) fn count_logged(&self, message: &str) -> usize {
+        self.stderr.logged(message).len()
+    }
+}
+
 /// Runs the program to its end.
 pub(crate) async fn run(arguments: &[&str]) -> Ended {
     Program::start(arguments, &[]).end().await

@@ -92,7 +92,7 @@ impl Group {
         let mut observed = Observed::default();
         let sorted = self.sort(vms, nodes);
         for (id, vm) in &sorted.present {
-            observed.events.extend(self.see(id, vm, now));
+            self.see(id, vm, now, &mut observed.events);
         }
         for (id, hostname) in &sorted.surplus {
             observed.events.push(Event::Surplus(id.clone(), hostname.clone()));
@@ -108,8 +108,9 @@ impl Group {
     }
 
     /// Takes over what the cluster knows: instances whose Node registered are Running, whatever was thought of them
-    /// before, and what Nodes report is remembered for the template. Before the host was ever listed, Nodes are all
-    /// that is known of the group: then each stands for an instance.
+    /// before, and what Nodes report is remembered for the template. A Node proves that its launch has a VM also while
+    /// the host cannot say so. Before the host was ever listed, Nodes are all that is known of the group: then each
+    /// stands for an instance.
     pub fn apply_nodes(&mut self, nodes: &GroupNodes<'_>, now: Moment) -> Vec<Event> {
         let mut events = Vec::new();
         for node in nodes.own.iter().chain(&nodes.forked) {
@@ -121,11 +122,23 @@ impl Group {
                 }
                 continue;
             }
+            let listings_begun = self.listings_begun;
             let Some(slot) = self.slots.get_mut(&id) else { continue };
-            if let Phase::Booting(vm) | Phase::Failed(_, Some(vm)) = &slot.phase {
-                slot.phase = Phase::Running(vm.clone());
-                events.push(Event::Joined(id));
+            match &slot.phase {
+                Phase::Booting(vm) | Phase::Failed(_, Some(vm)) => slot.phase = Phase::Running(vm.clone()),
+                Phase::Requested | Phase::Failed(_, None) => {
+                    let Some(hostname) = node.labels.get(LABEL_HOSTNAME) else {
+                        continue;
+                    };
+                    if slot.phase == Phase::Requested {
+                        events.push(Event::Launched(id.clone(), hostname.as_str().into()));
+                    }
+                    slot.phase = Phase::Running(fresh_vm(hostname.as_str().into()));
+                    slot.proof_after = listings_begun;
+                }
+                Phase::Queued | Phase::Running(_) | Phase::Deleting { .. } => continue,
             }
+            events.push(Event::Joined(id));
         }
         self.learn(nodes);
         events
@@ -218,52 +231,48 @@ impl Group {
         Some(InstanceId::adopted(&node.provider_id))
     }
 
-    fn see(&mut self, id: &InstanceId, vm: &Vm, now: Moment) -> Option<Event> {
+    fn see(&mut self, id: &InstanceId, vm: &Vm, now: Moment, events: &mut Vec<Event>) {
         self.absences.remove(id);
         let seen = SlotVm {
             created_at: vm.created_at,
             halted: vm.status == VmStatus::Halted,
             ..fresh_vm(vm.hostname.clone())
         };
-        let Some(slot) = self.slots.get_mut(id) else {
-            let event = self.see_unknown(id, seen, now);
-            if let Some(slot) = self.slots.get_mut(id) {
-                slot.was_listed = true;
-            }
-            return Some(event);
-        };
+        if !self.slots.contains_key(id) {
+            events.push(self.see_unknown(id, seen.clone(), now));
+        }
+        let Some(slot) = self.slots.get_mut(id) else { return };
         slot.was_listed = true;
         match &mut slot.phase {
             phase @ (Phase::Queued | Phase::Requested) => {
                 *phase = Phase::Booting(seen);
-                Some(Event::Launched(id.clone(), vm.hostname.clone()))
+                events.push(Event::Launched(id.clone(), vm.hostname.clone()));
             }
-            Phase::Failed(_, of @ None) | Phase::Deleting { vm: of @ None, .. } => {
-                *of = Some(seen);
-                None
-            }
+            Phase::Failed(_, of @ None) | Phase::Deleting { vm: of @ None, .. } => *of = Some(seen),
             phase => {
                 if let Some(known) = phase.vm_mut() {
+                    events.extend(note_power(id, known, &seen));
                     known.hostname = seen.hostname;
                     known.created_at = seen.created_at;
                     known.halted = seen.halted;
                 }
-                None
             }
         }
     }
 
     fn see_unknown(&mut self, id: &InstanceId, seen: SlotVm, now: Moment) -> Event {
         let hostname = seen.hostname.clone();
+        // Whether it is halted is not known yet, so that it is noticed.
+        let vm = SlotVm { halted: false, ..seen };
         if self.was_removed(id) {
             let phase = Phase::Deleting {
-                vm: Some(seen),
+                vm: Some(vm),
                 launch_in_flight: false,
             };
             self.insert(id.clone(), phase, now);
             return Event::CameBack(id.clone(), hostname);
         }
-        self.insert(id.clone(), Phase::Booting(seen), now);
+        self.insert(id.clone(), Phase::Booting(vm), now);
         Event::Adopted(id.clone(), hostname)
     }
 
@@ -422,6 +431,15 @@ fn is_node_of(node: &NodeRecord, vm: &Vm) -> bool {
         _ => false,
     };
     same_name && !node_is_older
+}
+
+/// Somebody halted the VM, or let it go on.
+fn note_power(id: &InstanceId, known: &SlotVm, seen: &SlotVm) -> Option<Event> {
+    match (known.halted, seen.halted) {
+        (false, true) => Some(Event::Halted(id.clone(), seen.hostname.clone())),
+        (true, false) => Some(Event::Resumed(id.clone(), seen.hostname.clone())),
+        _ => None,
+    }
 }
 
 fn fresh_vm(hostname: Hostname) -> SlotVm {

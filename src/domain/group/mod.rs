@@ -110,6 +110,10 @@ pub enum Event {
     Removed(InstanceId),
     /// A VM that was removed before is there again, and is removed again.
     CameBack(InstanceId, Hostname),
+    /// Somebody paused, suspended or stopped the VM. It stays an instance: that was meant.
+    Halted(InstanceId, Hostname),
+    /// A halted VM goes on.
+    Resumed(InstanceId, Hostname),
     /// A second VM of the same launch; it is removed.
     Surplus(InstanceId, Hostname),
 }
@@ -409,14 +413,8 @@ impl Group {
         match state {
             UserdataState::Pending => None,
             UserdataState::Exited(code) if code != 0 => {
-                let failure = Failure::new(
-                    FailureCode::UserdataFailed,
-                    format!(
-                        "the userdata of VM {} ended with exit code {code}; end of its serial log: {}",
-                        vm.hostname,
-                        log.trim()
-                    ),
-                );
+                let story = format!("the userdata of VM {} ended with exit code {code}", vm.hostname);
+                let failure = Failure::with_log(FailureCode::UserdataFailed, &story, log);
                 slot.phase = Phase::Failed(failure.clone(), Some(vm.clone()));
                 Some(Event::Failed(id.clone(), failure))
             }
@@ -432,32 +430,43 @@ impl Group {
         }
     }
 
-    /// Turns VMs whose Node did not register in time into failures. To be called only while the list of Nodes is
-    /// complete and fresh. Halted VMs are somebody's deliberate act: they get all the time they want.
-    pub fn fail_overdue_joins(&mut self, patience: Patience, now: Moment) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (id, slot) in &mut self.slots {
-            let Phase::Booting(vm) = &slot.phase else { continue };
-            let message = match vm.userdata_done {
-                _ if vm.halted => continue,
-                Some(done) if now.since(done) > patience.join_after_userdata => format!(
-                    "the userdata of VM {} succeeded, but no Node with provider ID {id} registered within {} s: did it \
-                     join another cluster?",
-                    vm.hostname,
-                    patience.join_after_userdata.as_secs()
-                ),
-                _ if now.since(slot.since) > patience.join => format!(
-                    "VM {} runs, but no Node with provider ID {id} registered within {} s",
-                    vm.hostname,
-                    patience.join.as_secs()
-                ),
-                _ => continue,
-            };
-            let failure = Failure::new(FailureCode::JoinTimeout, message);
-            slot.phase = Phase::Failed(failure.clone(), Some(vm.clone()));
-            events.push(Event::Failed(id.clone(), failure));
-        }
-        events
+    /// The VMs whose Node did not register in time, by instance. To be asked only while the list of Nodes is complete
+    /// and fresh. Halted VMs are somebody's deliberate act: they get all the time they want.
+    #[must_use]
+    pub fn overdue_joins(&self, patience: Patience, now: Moment) -> Vec<(InstanceId, Hostname)> {
+        self.slots
+            .iter()
+            .filter_map(|(id, slot)| match &slot.phase {
+                Phase::Booting(vm) if !vm.halted => {
+                    overdue_join(slot.since, vm, patience, now).map(|_| (id.clone(), vm.hostname.clone()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Turns one of [`Self::overdue_joins`] into a failure, unless its Node has registered meanwhile. `log` tells the
+    /// end of its serial log.
+    pub fn fail_overdue_join(&mut self, id: &InstanceId, log: &str, patience: Patience, now: Moment) -> Option<Event> {
+        let slot = self.slots.get_mut(id)?;
+        let Phase::Booting(vm) = &slot.phase else { return None };
+        let waited = overdue_join(slot.since, vm, patience, now).filter(|_| !vm.halted)?;
+        let story = match waited {
+            OverdueJoin::AfterUserdata => format!(
+                "the userdata of VM {} succeeded, but no Node with provider ID {id} registered within {} s: did it join \
+                 another cluster?",
+                vm.hostname,
+                patience.join_after_userdata.as_secs()
+            ),
+            OverdueJoin::SinceLaunch => format!(
+                "VM {} runs, but no Node with provider ID {id} registered within {} s",
+                vm.hostname,
+                patience.join.as_secs()
+            ),
+        };
+        let failure = Failure::with_log(FailureCode::JoinTimeout, &story, log);
+        slot.phase = Phase::Failed(failure.clone(), Some(vm.clone()));
+        Some(Event::Failed(id.clone(), failure))
     }
 
     fn insert(&mut self, id: InstanceId, phase: Phase, now: Moment) {
@@ -487,6 +496,20 @@ impl Group {
             self.removed.remove(&oldest);
         }
         self.removals.push_back(launch);
+    }
+}
+
+/// What a VM waited for too long.
+enum OverdueJoin {
+    AfterUserdata,
+    SinceLaunch,
+}
+
+fn overdue_join(since: Moment, vm: &SlotVm, patience: Patience, now: Moment) -> Option<OverdueJoin> {
+    match vm.userdata_done {
+        Some(done) if now.since(done) > patience.join_after_userdata => Some(OverdueJoin::AfterUserdata),
+        _ if now.since(since) > patience.join => Some(OverdueJoin::SinceLaunch),
+        _ => None,
     }
 }
 

@@ -400,10 +400,78 @@ fn a_vm_that_never_joins_fails_in_time_unless_it_was_halted_on_purpose() {
     }
     scene.vms[1].status = VmStatus::Halted;
     scene.list();
-    assert_eq!(scene.group.fail_overdue_joins(PATIENCE, at(700)), []);
-    scene.group.fail_overdue_joins(PATIENCE, at(701));
-    assert_eq!(scene.phase(&Scene::id(&launches[0])), "failed");
-    assert_eq!(scene.phase(&Scene::id(&launches[1])), "booting");
+    let (first, second) = (Scene::id(&launches[0]), Scene::id(&launches[1]));
+    assert_eq!(scene.group.overdue_joins(PATIENCE, at(700)), []);
+    let overdue = scene.group.overdue_joins(PATIENCE, at(701));
+    assert_eq!(overdue, [(first.clone(), "agents-1".into())]);
+    for id in [&first, &second] {
+        scene.group.fail_overdue_join(id, "no route to host", PATIENCE, at(701));
+    }
+    assert_eq!((scene.phase(&first), scene.phase(&second)), ("failed", "booting"));
+    let failures: Vec<_> = scene.group.instances().into_iter().filter_map(|i| i.failure).collect();
+    assert!(failures[0].message.ends_with("no route to host"), "{failures:?}");
+}
+
+#[test]
+fn a_vm_that_joins_while_its_log_is_read_does_not_fail() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    let id = Scene::id(&launch);
+    scene.boot(&launch, "agents-1");
+    scene.list();
+    assert_eq!(scene.group.overdue_joins(PATIENCE, at(701)).len(), 1);
+    scene.nodes.push(node("agents-1-x", id.as_str(), "agents-1"));
+    scene.list();
+    assert_eq!(scene.group.fail_overdue_join(&id, "", PATIENCE, at(701)), None);
+    assert_eq!(scene.phase(&id), "running");
+}
+
+#[test]
+fn a_node_proves_that_its_launch_has_a_vm_while_the_host_cannot_say_so() {
+    for gives_up_before in [false, true] {
+        let mut scene = Scene::new();
+        let launch = scene.launch(1).remove(0);
+        let id = Scene::id(&launch);
+        scene.group.begin_launch(&launch);
+        let unreachable = Failure::new(FailureCode::HostUnreachable, "no answer");
+        if gives_up_before {
+            scene.group.launch_failed(&launch, unreachable.clone());
+        }
+        let joined = [node("agents-1-x", id.as_str(), "agents-1")];
+        let events = scene.group.apply_nodes(&sorted(&joined), at(110));
+        assert!(events.contains(&Event::Joined(id.clone())), "{events:?}");
+        assert_eq!(scene.group.launch_failed(&launch, unreachable), None);
+        assert_eq!(scene.phase(&id), "running");
+        assert_eq!(scene.group.instances()[0].failure, None);
+        // The host is back: it is the same VM, or there is none and it goes like any that vanished.
+        if gives_up_before {
+            scene.boot(&launch, "agents-1");
+        }
+        for seconds in [120, 130] {
+            scene.now = seconds;
+            scene.list();
+        }
+        assert_eq!(scene.phase(&id), if gives_up_before { "running" } else { "gone" });
+    }
+}
+
+#[test]
+fn halting_a_vm_and_letting_it_go_on_are_told_once_each_and_change_nothing_else() {
+    let mut scene = Scene::new();
+    let id = scene.running("agents-1");
+    scene.vms[0].status = VmStatus::Halted;
+    assert_eq!(scene.list().events, [Event::Halted(id.clone(), "agents-1".into())]);
+    assert_eq!(scene.list().events, []);
+    assert_eq!((scene.phase(&id), scene.group.target_size()), ("running", 1));
+    scene.vms[0].status = VmStatus::Running;
+    assert_eq!(scene.list().events, [Event::Resumed(id.clone(), "agents-1".into())]);
+
+    // One that was halted while nobody looked is told of, too.
+    let mut after_restart = Scene::new();
+    after_restart.vms = scene.vms;
+    after_restart.vms[0].status = VmStatus::Halted;
+    let events = after_restart.list().events;
+    assert!(events.contains(&Event::Halted(id, "agents-1".into())), "{events:?}");
 }
 
 #[test]
@@ -417,7 +485,7 @@ fn userdata_that_succeeded_without_a_node_fails_sooner() {
         .group
         .apply_userdata(&id, UserdataState::Exited(0), "", true, at(110));
     assert_eq!(scene.phase(&id), "booting");
-    scene.group.fail_overdue_joins(PATIENCE, at(231));
+    scene.group.fail_overdue_join(&id, "", PATIENCE, at(231));
     assert_eq!(scene.phase(&id), "failed");
 }
 

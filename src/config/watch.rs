@@ -1,0 +1,140 @@
+//! Notices that the configuration on disk is another one, whichever way it got there: written in place, replaced, or
+//! as Kubernetes swaps a whole volume behind a symbolic link. It reads and compares; when to look, and what to do with
+//! what was found, is the caller's business.
+
+use std::path::PathBuf;
+
+use super::{Config, load};
+
+/// What a look at the file gave: the configuration, or all that is wrong with it.
+pub type Reading = Result<Config, String>;
+
+/// The configuration file, as it was told last.
+#[derive(Debug)]
+pub struct Watch {
+    path: PathBuf,
+    told: Reading,
+    seen: Option<Reading>,
+}
+
+impl Watch {
+    /// Watches the file at `path`, which was read as `config` already.
+    #[must_use]
+    pub fn new(path: PathBuf, config: Config) -> Self {
+        Self {
+            path,
+            told: Ok(config),
+            seen: None,
+        }
+    }
+
+    /// Reads the file, and the files that it names. `Some` if that is not what was told last, and was the same in two
+    /// looks in a row: a file that is being written is not to be taken for the whole of it. Each state is told once.
+    ///
+    /// Tokens in files are no part of it; they are read anew whenever they are needed.
+    pub fn look(&mut self) -> Option<Reading> {
+        let read = self.read();
+        if read == self.told {
+            self.seen = None;
+            return None;
+        }
+        if self.seen.as_ref() != Some(&read) {
+            self.seen = Some(read);
+            return None;
+        }
+        Some(self.tell(read))
+    }
+
+    /// Reads the file for somebody who asked for it, changed or not.
+    pub fn reread(&mut self) -> Reading {
+        let read = self.read();
+        self.tell(read)
+    }
+
+    fn read(&self) -> Reading {
+        load(&self.path).map_err(|error| error.to_string())
+    }
+
+    fn tell(&mut self, read: Reading) -> Reading {
+        self.seen = None;
+        self.told.clone_from(&read);
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(max: u32) -> String {
+        format!(
+            "[global]\nk3s-url = https://k3s:6443\nk3s-token = join\n\n[nodegroup \"a\"]\nslicer-url = http://a:8080\n\
+             slicer-token = t\nmax-size = {max}\n"
+        )
+    }
+
+    fn max(read: Option<Reading>) -> Option<Result<u32, String>> {
+        read.map(|read| read.map(|config| config.groups[0].spec.limits.max))
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_only_after_it_has_stayed_for_two_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud-config");
+        std::fs::write(&path, text(3)).unwrap();
+        let mut watch = Watch::new(path.clone(), load(&path).unwrap());
+        assert_eq!(watch.look(), None);
+
+        std::fs::write(&path, text(4)).unwrap();
+        assert_eq!(watch.look(), None, "it may be half written");
+        std::fs::write(&path, text(5)).unwrap();
+        assert_eq!(watch.look(), None, "it is another one again");
+        assert_eq!(max(watch.look()), Some(Ok(5)));
+        assert_eq!(watch.look(), None);
+
+        std::fs::write(&path, "nonsense").unwrap();
+        assert_eq!(watch.look(), None);
+        let refusal = max(watch.look()).unwrap().unwrap_err();
+        assert!(refusal.contains("cloud-config"), "{refusal}");
+        assert_eq!(watch.look(), None, "a refusal is told once");
+
+        std::fs::write(&path, text(5)).unwrap();
+        assert_eq!(watch.look(), None);
+        assert_eq!(max(watch.look()), Some(Ok(5)), "that it is well again is told, too");
+    }
+
+    #[test]
+    fn a_change_for_a_moment_is_not_told_and_rereading_tells_always() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud-config");
+        std::fs::write(&path, text(3)).unwrap();
+        let mut watch = Watch::new(path.clone(), load(&path).unwrap());
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(watch.look(), None);
+        std::fs::write(&path, text(3)).unwrap();
+        assert_eq!(watch.look(), None);
+        assert_eq!(watch.look(), None);
+        assert_eq!(max(Some(watch.reread())), Some(Ok(3)));
+    }
+
+    #[test]
+    fn a_volume_that_is_swapped_behind_a_link_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = |name: &str, max| {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join("cloud-config"), text(max)).unwrap();
+        };
+        volume("..1", 3);
+        volume("..2", 4);
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+        link("..1", "..data");
+        link("..data/cloud-config", "cloud-config");
+        let path = dir.path().join("cloud-config");
+        let mut watch = Watch::new(path.clone(), load(&path).unwrap());
+
+        link("..2", "..data_tmp");
+        std::fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+        assert_eq!(watch.look(), None);
+        assert_eq!(max(watch.look()), Some(Ok(4)));
+    }
+}
