@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use slicer_cloud_provider::kubernetes::{ClientConfig, KubeconfigSource, SimulatedAgent};
 use slicer_cloud_provider::simulator::{
-    Capacity, RunningSimulator, SimulatedGroup, Simulator, SimulatorConfig, Timing, UserdataOrder, VmView,
+    Capacity, Fault, FaultKind, RouteClass, RunningSimulator, SimulatedGroup, Simulator, SimulatorConfig, Timing,
+    UserdataOrder, VmView,
 };
 
 use crate::Failure;
@@ -114,6 +115,19 @@ impl Host {
 
     pub(crate) fn comes_back(&self) {
         self.simulator.up();
+    }
+
+    /// It fails to delete VMs, or does so again.
+    pub(crate) fn refuses_deletes(&self, refuses: bool) {
+        self.simulator.clear_faults();
+        if refuses {
+            let kind = FaultKind::Status {
+                code: 500,
+                text: "device busy".to_owned(),
+            };
+            // A single fault that makes sense.
+            let _ = self.simulator.switch_on(Fault::every(RouteClass::Delete, kind));
+        }
     }
 
     /// It reboots and loses its VMs.

@@ -11,6 +11,7 @@ use crate::hosts::Host;
 
 /// A pod of the scenario.
 pub(crate) struct PodSight {
+    pub(crate) name: String,
     pub(crate) app: String,
     pub(crate) node: Option<String>,
     running: bool,
@@ -69,6 +70,11 @@ impl Sight {
         self.vms.get(group).copied().unwrap_or(0)
     }
 
+    /// The Nodes of a group.
+    pub(crate) fn nodes_of(&self, group: &str) -> usize {
+        self.nodes.iter().filter(|node| node.group == group).count()
+    }
+
     /// Whether so many pods of a workload exist and all of them run.
     pub(crate) fn all_run(&self, app: &str, count: usize) -> bool {
         let mut pods = self.pods.iter().filter(|pod| pod.app == app);
@@ -125,6 +131,7 @@ fn pod(pod: Pod) -> PodSight {
     let leaving = pod.metadata.deletion_timestamp.is_some();
     let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
     PodSight {
+        name: pod.metadata.name.unwrap_or_default(),
         app: pod
             .metadata
             .labels

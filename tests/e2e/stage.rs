@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use backon::{ConstantBuilder, Retryable as _};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, DeleteParams, PostParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 
 use crate::authority::Authority;
 use crate::autoscaler::{Autoscaler, ClientTls};
@@ -19,7 +20,7 @@ use crate::workload::Workload;
 use crate::{Failure, Lane};
 
 /// How long anything awaited may take. Far longer than it does: a slow machine is no failure.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(420);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -212,6 +213,19 @@ impl<'a> Stage<'a> {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// What the event with this reason about a Node says; empty if there is none.
+    pub(crate) async fn event_about(&self, node: &str, reason: &str) -> Result<String, Failure> {
+        let events: Api<Event> = Api::namespaced(self.lane.control_plane.client.clone(), "default");
+        let all = events.list(&ListParams::default()).await;
+        let all = all.map_err(|error| format!("cannot read the events: {error}"))?;
+        let about = |event: &Event| {
+            let regarding = event.regarding.as_ref().and_then(|regarding| regarding.name.as_deref());
+            regarding == Some(node) && event.reason.as_deref() == Some(reason)
+        };
+        let found = all.items.into_iter().find(about);
+        Ok(found.and_then(|event| event.note).unwrap_or_default())
     }
 
     /// Prints a line of the story with its time.

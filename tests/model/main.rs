@@ -554,6 +554,10 @@ fn vms_that_could_not_join_while_the_api_was_away_get_time_when_it_is_back() {
             failures.len() == 1 && failures[0].code.as_str() == "JoinTimeout",
             "{failures:?}"
         );
+        assert!(
+            failures[0].message.ends_with("end of its serial log: the last line"),
+            "{failures:?}"
+        );
     });
 }
 
@@ -579,6 +583,40 @@ fn a_host_that_is_down_does_not_change_how_the_other_groups_behave() {
                 .all(|failure| failure.code.as_str() == "HostUnreachable")
         );
         assert_eq!(life.target(0), 4);
+        life.settle().await;
+    });
+}
+
+#[test]
+fn a_create_under_way_when_its_host_goes_down_is_no_failure_once_its_node_has_joined() {
+    tell(async |world| {
+        let life = Life::begin(world);
+        seconds(1).await;
+        world.lock().unwrap().hosts[0]
+            .create_faults
+            .push_back(CreateFault::AnswerLost);
+        life.increase(0, 2);
+        let other_answered = async || world.lock().unwrap().ours(0).len() == 2;
+        while !other_answered().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.lock().unwrap().hosts[0].down = true;
+        seconds(10).await;
+        world.lock().unwrap().register_nodes();
+        for _ in 0..60 {
+            seconds(10).await;
+            life.provider.refresh();
+            let running = |i: &Instance| i.state == InstanceState::Running && i.failure.is_none();
+            assert!(life.instances(0).iter().all(running), "{:?}", life.instances(0));
+        }
+        let joined = world.lock().unwrap().ours(0);
+        world.lock().unwrap().hosts[0].down = false;
+        seconds(60).await;
+        assert_eq!(
+            world.lock().unwrap().ours(0),
+            joined,
+            "no VM goes when the host is back"
+        );
         life.settle().await;
     });
 }

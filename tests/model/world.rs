@@ -426,7 +426,7 @@ impl SlicerHost for FakeHost {
     }
 
     async fn serial_log_tail(&self, _: &Hostname, _: u32) -> Result<String, HostError> {
-        Ok(String::new())
+        Ok("the last line".to_owned())
     }
 }
 

@@ -112,7 +112,7 @@ impl Host {
                 FaultKind::ErrorInBody {
                     text: "busy".to_owned(),
                 },
-                0.02,
+                0.06,
             ),
             (RouteClass::All, FaultKind::CloseBefore, 0.02),
             (RouteClass::All, FaultKind::CloseAfter, 0.03),

@@ -102,7 +102,7 @@ const STEPS: [(Step, u32); 17] = [
     (Step::Moment, 22),
     (Step::Minute, 5),
     (Step::ClockJump, 1),
-    (Step::HostRestart, 1),
+    (Step::HostRestart, 2),
     (Step::HostDown, 2),
     (Step::HostUp, 4),
     (Step::KillVm, 2),

@@ -47,6 +47,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     joining::NEVER_JOIN,
     restarts::PROVIDER_KILLED,
     restarts::AUTOSCALER_KILLED,
+    restarts::REMOVAL_INTERRUPTED,
 ];
 
 impl Scenario {

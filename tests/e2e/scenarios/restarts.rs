@@ -1,10 +1,11 @@
-//! Both programs are killed in the middle of a scale-up.
+//! Both programs are killed in the middle of a scale-up, and the provider while it removes VMs.
 
 use std::time::Duration;
 
 use super::{Scenario, expect};
 use crate::Failure;
 use crate::hosts::Group;
+use crate::sight::Sight;
 use crate::stage::{Setting, Stage};
 use crate::workload::Workload;
 
@@ -65,6 +66,33 @@ pub(super) const AUTOSCALER_KILLED: Scenario = Scenario {
             stage.autoscaler.is_killed_and_restarted().await?;
             stage.say("the cluster-autoscaler was killed and restarted");
             end_well(stage).await
+        })
+    },
+};
+
+pub(super) const REMOVAL_INTERRUPTED: Scenario = Scenario {
+    name: "removal-interrupted",
+    about: "the provider is killed before a VM that it was told to remove is gone: the VM goes all the same",
+    short: false,
+    setting: || Setting::new(vec![("garage", vec![Group::new("garage", 3)])]),
+    story: |stage| {
+        Box::pin(async move {
+            stage.deploy(&Workload::new("web", 2)).await?;
+            stage.wait_until_all_run("web", 2).await?;
+            stage.host("garage").refuses_deletes(true);
+            stage.delete("web").await?;
+            stage
+                .wait_for_metric("instances{nodegroup=\"garage\",state=\"deleting\"}", |count| {
+                    count > 0.0
+                })
+                .await?;
+            stage.provider.is_killed_and_restarted().await?;
+            stage.host("garage").refuses_deletes(false);
+            stage.say("the provider was killed and restarted; the host deletes VMs again");
+            stage
+                .wait("no VM, no Node and no node password is left", Sight::nothing_left)
+                .await
+                .map(drop)
         })
     },
 };
