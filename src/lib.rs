@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Arrows point down only. [`provider::ports`] is what the provider needs of the outside; `slicer` and `kubernetes`
-//! implement it. [`metrics`] and [`secret`] are leaves that several modules use; [`k3s`] serves `check` alone.
+//! implement it. [`metrics`], [`secret`] and `seats` are leaves that several modules use; [`k3s`] serves `check` alone.
 
 pub mod admin;
 pub mod bootstrap;
@@ -28,6 +28,7 @@ pub mod k3s;
 pub mod kubernetes;
 pub mod metrics;
 pub mod provider;
+mod seats;
 pub mod secret;
 pub mod server;
 pub mod simulator;

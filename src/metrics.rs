@@ -30,7 +30,7 @@ struct GroupStateLabel {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RpcLabel {
-    rpc: String,
+    rpc: &'static str,
     code: &'static str,
 }
 
@@ -191,8 +191,7 @@ impl Metrics {
         self.clamped_decreases.get_or_create(&label(group)).inc();
     }
 
-    pub(crate) fn rpc_answered(&self, rpc: &str, code: &'static str) {
-        let rpc = rpc.to_owned();
+    pub(crate) fn rpc_answered(&self, rpc: &'static str, code: &'static str) {
         self.rpcs.get_or_create(&RpcLabel { rpc, code }).inc();
     }
 

@@ -514,6 +514,28 @@ async fn a_removal_that_gets_no_answer_ends_in_time() {
 }
 
 #[tokio::test]
+async fn many_removals_at_once_are_a_few_requests_at_a_time() {
+    let api = FakeApi::started();
+    let watched = Watched::of(&api, quick()).await;
+    api.fail("DELETE /api/v1/nodes", Fault::Silence);
+    let names: Vec<String> = (0..50).map(|number| format!("node-{number}")).collect();
+    let removals = futures::future::join_all(names.iter().map(|name| watched.remove(name, "1")));
+    let looking = async {
+        eventually("the first are asked for", || {
+            api.requests("DELETE /api/v1/nodes").len() >= 8
+        })
+        .await;
+        api.put_node("a", "1", true);
+        watched.shows(&["a"]).await;
+        api.requests("DELETE /api/v1/nodes").len()
+    };
+    tokio::select! {
+        _ = removals => unreachable!("a silent server answered"),
+        asked = looking => assert_eq!(asked, 8),
+    }
+}
+
+#[tokio::test]
 async fn the_version_is_read_again_and_the_last_known_one_stays() {
     let mut api = FakeApi::started();
     let watched = Watched::of(&api, quick()).await;

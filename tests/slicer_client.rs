@@ -27,6 +27,7 @@ mod tokens;
 
 use std::process::Command;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use raw::{Manner, RawHost, ok, until};

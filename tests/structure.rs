@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module of the crate may use of the others.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("secret", &[]),
+    ("seats", &[]),
     ("k3s", &[]),
     ("metrics", &["domain"]),
     ("bootstrap", &["domain"]),
@@ -20,8 +21,11 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("kubernetes", &["domain", "provider::ports", "simulator"]),
     ("provider", &["domain", "config", "bootstrap", "secret", "metrics"]),
     ("grpc", &["domain", "provider", "metrics"]),
-    ("admin", &["provider", "metrics"]),
-    ("server", &["admin", "config", "grpc", "metrics", "provider", "slicer"]),
+    ("admin", &["provider", "metrics", "seats"]),
+    (
+        "server",
+        &["admin", "config", "grpc", "metrics", "provider", "seats", "slicer"],
+    ),
 ];
 
 /// Crates of the outside, and the only modules that may name them.

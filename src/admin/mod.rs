@@ -1,26 +1,42 @@
 //! The admin endpoints, for probes, Prometheus and people: `/healthz`, `/readyz`, `/metrics`, `/api/v1/state`. Read
-//! only, and no secret in any of them.
+//! only, and no secret in any of them. Bounded in connections and in how long a request may take to come.
 
 mod state;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
 use crate::metrics::Metrics;
 use crate::provider::Provider;
+use crate::seats::{Seat, Seats};
 
 /// The content type of what prometheus-client writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long requests in flight may take once the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
+/// Connections at once: probes, Prometheus and a few people. Who comes when there are so many gets the place of the one
+/// that was quiet the longest.
+const CONNECTIONS: usize = 64;
+/// How long the head of a request may take to come, and how long a connection may be idle.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long accepting rests after an error such as "too many open files".
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Clone)]
 struct Sources {
@@ -36,20 +52,54 @@ pub async fn serve(listener: TcpListener, provider: Arc<Provider>, metrics: Arc<
         .route("/metrics", get(render_metrics))
         .route("/api/v1/state", get(state::show))
         .with_state(Sources { provider, metrics });
-    let stop = shutdown.clone();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    let too_late = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = async { serving.await } => {
-            if let Err(error) = served {
-                tracing::error!(%error, "the admin server ended");
+    let connections = TaskTracker::new();
+    let accepting = accept(&listener, &router, &connections, &shutdown);
+    shutdown.run_until_cancelled(accepting).await;
+    drop(listener);
+    connections.close();
+    let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+}
+
+/// Never returns.
+async fn accept(listener: &TcpListener, router: &Router, connections: &TaskTracker, shutdown: &CancellationToken) {
+    let seats = Seats::new(CONNECTIONS);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.spawn(serve_connection(stream, seats.take(), router.clone(), shutdown.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection of the admin address failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-        () = too_late => {}
     }
+}
+
+async fn serve_connection(stream: TcpStream, seat: Seat, router: Router, shutdown: CancellationToken) {
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        seat.heard();
+        let router = router.clone();
+        async move { Ok::<Response, Infallible>(answer(router, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // Errors are the client's.
+        _ = connection.as_mut() => return,
+        () = seat.lost() => return,
+        () = shutdown.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(DRAIN, connection).await;
+}
+
+async fn answer(router: Router, request: hyper::Request<Incoming>) -> Response {
+    let Ok(response) = router.oneshot(request.map(Body::new)).await;
+    response
 }
 
 /// Ready once every host has answered or was tried in vain; it stays so when hosts fail later. Names the groups that

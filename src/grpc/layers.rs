@@ -31,6 +31,25 @@ pub(super) fn deadline(metadata: &MetadataMap) -> Option<Duration> {
     })
 }
 
+/// The calls that are counted by name. Label values must stay few, whatever clients call.
+const RPCS: [&str; 15] = [
+    "NodeGroups",
+    "NodeGroupForNode",
+    "PricingNodePrice",
+    "PricingPodPrice",
+    "GPULabel",
+    "GetAvailableGPUTypes",
+    "Cleanup",
+    "Refresh",
+    "NodeGroupTargetSize",
+    "NodeGroupIncreaseSize",
+    "NodeGroupDeleteNodes",
+    "NodeGroupDecreaseTargetSize",
+    "NodeGroupNodes",
+    "NodeGroupTemplateNodeInfo",
+    "NodeGroupGetOptions",
+];
+
 type PanicHandler = fn(Box<dyn std::any::Any + Send>) -> Response<Body>;
 
 /// Turns a panic in a handler into INTERNAL; the server and all other calls go on.
@@ -120,18 +139,17 @@ fn code_of<A>(response: &Response<A>) -> Code {
 /// A call under way. Counted when it is dropped, so that a call whose caller went away counts, too: as cancelled.
 struct Call {
     metrics: Arc<Metrics>,
-    rpc: Option<String>,
+    rpc: Option<&'static str>,
     begun: Instant,
     code: Code,
 }
 
 impl Call {
     fn begin(metrics: Arc<Metrics>, path: &str) -> Self {
-        // Only our own service is counted by name: label values must stay few, whatever clients call.
         let own = path.strip_prefix("/clusterautoscaler.cloudprovider.v1.externalgrpc.CloudProvider/");
         Self {
             metrics,
-            rpc: own.map(str::to_owned),
+            rpc: own.and_then(|own| RPCS.into_iter().find(|rpc| *rpc == own)),
             begun: Instant::now(),
             code: Code::Cancelled,
         }
@@ -144,11 +162,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let Some(rpc) = self.rpc.take().filter(|_| self.code != Code::Unimplemented) else {
-            return;
-        };
+        let Some(rpc) = self.rpc else { return };
         tracing::trace!(rpc, code = ?self.code, micros = self.begun.elapsed().as_micros(), "call");
-        self.metrics.rpc_answered(&rpc, code_name(self.code));
+        self.metrics.rpc_answered(rpc, code_name(self.code));
     }
 }
 
@@ -170,7 +186,28 @@ fn code_name(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+
     use super::*;
+
+    #[test]
+    fn every_call_of_the_service_is_counted_by_its_name_and_nothing_else() {
+        let descriptors = prost_types::FileDescriptorSet::decode(crate::grpc::pb::DESCRIPTOR_SET).unwrap();
+        let services = descriptors.file.iter().flat_map(|file| &file.service);
+        let methods = services.flat_map(|service| &service.method).map(|method| method.name());
+        assert_eq!(methods.collect::<BTreeSet<_>>(), BTreeSet::from(RPCS));
+
+        let metrics = Arc::new(Metrics::new());
+        let service = "/clusterautoscaler.cloudprovider.v1.externalgrpc.CloudProvider";
+        for path in ["/NodeGroups", "/Nonsense1", "/", ""] {
+            drop(Call::begin(Arc::clone(&metrics), &format!("{service}{path}"))); // before it is answered
+        }
+        let shown = metrics.render(&[]).unwrap();
+        let series: Vec<&str> = shown.lines().filter(|line| line.contains("rpc=")).collect();
+        assert!(series.len() == 1 && series[0].contains("NodeGroups"), "{series:?}");
+    }
 
     #[test]
     fn deadlines_are_read_in_every_unit() {

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use kube::Client;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,6 +53,10 @@ use watch::NodeWatch;
 /// of the answer; this module logs one line for each change of state and returns errors to its callers.
 pub const LOG_FILTER: &str = "kube_client=off,kube_runtime=off";
 
+/// Requests about single Nodes at once. A host that restarts may leave hundreds of Nodes to remove, and the API server
+/// has others to serve.
+const NODE_REQUESTS: usize = 8;
+
 /// The cluster behind a Kubernetes API server, watched from the moment it is started.
 pub struct KubernetesCluster {
     client: Client,
@@ -60,6 +65,7 @@ pub struct KubernetesCluster {
     snapshot: Arc<ArcSwap<NodeSnapshot>>,
     version: Arc<ArcSwapOption<String>>,
     events: Events,
+    turns: Semaphore,
 }
 
 impl KubernetesCluster {
@@ -111,6 +117,7 @@ impl KubernetesCluster {
             api_url: config.api_url(),
             snapshot,
             version,
+            turns: Semaphore::new(NODE_REQUESTS),
         })
     }
 
@@ -137,12 +144,14 @@ impl Cluster for KubernetesCluster {
     }
 
     async fn remove_node(&self, name: &NodeName, uid: &str, why: &str) -> Result<(), ClusterError> {
+        let _turn = self.turns.acquire().await; // it is never closed
         removal::remove_node(&self.client, self.timings.request_within, name, uid).await?;
         self.events.stale_node_removed(name, uid, why).await;
         Ok(())
     }
 
     async fn last_heartbeat(&self, name: &NodeName) -> Result<Option<String>, ClusterError> {
+        let _turn = self.turns.acquire().await;
         heartbeat::last(&self.client, self.timings.request_within, name).await
     }
 

@@ -10,6 +10,9 @@ use super::{NodeQuery, Provider, ProviderError, known_shape, launch, removal};
 use crate::domain::ids::{InstanceId, NodeName};
 use crate::domain::template::TEMPLATE_NAME_PREFIX;
 
+/// How many instances of a batch a line of log names.
+const SHOWN: usize = 20;
+
 impl Provider {
     /// Adds `delta` instances. They are in the target and listed when this returns; the VMs come later.
     ///
@@ -70,7 +73,8 @@ impl Provider {
             .collect::<Result<BTreeSet<InstanceId>, ProviderError>>()?;
         let begun = managed.state().group.delete(&ids, self.shared.clock.now());
         if !begun.is_empty() {
-            tracing::info!(group = %managed.id, instances = ?begun.iter().map(InstanceId::as_str).collect::<Vec<_>>(), "scaling down");
+            let shown: Vec<&str> = begun.iter().map(InstanceId::as_str).take(SHOWN).collect();
+            tracing::info!(group = %managed.id, count = begun.len(), instances = ?shown, "scaling down");
             self.shared
                 .journal
                 .note(&managed.id, format!("scaling down by {}", begun.len()));

@@ -12,7 +12,7 @@ use super::managed::{Connection, HostStatus, ManagedGroup};
 use super::ports::ClusterStatus;
 use super::{Shared, removal};
 use crate::domain::failure::HostError;
-use crate::domain::group::{Observed, Phase};
+use crate::domain::group::{Event, Observed, Phase};
 use crate::domain::ids::{Hostname, InstanceId};
 use crate::domain::moment::Moment;
 use crate::domain::vm::{UserdataState, Vm};
@@ -144,9 +144,15 @@ fn apply(
     let of_group = nodes.of_group(&managed.id);
     let (observed, was) = {
         let mut state = managed.state();
-        let observed = state
+        let mut observed = state
             .group
             .apply_listing(number, vms, &of_group, shared.timings.patience, now);
+        // Each listing names them until they are gone; that they are there is news only once.
+        let surplus = observed.surplus.iter().cloned().collect();
+        let told = std::mem::replace(&mut state.surplus_told, surplus);
+        observed
+            .events
+            .retain(|event| !matches!(event, Event::Surplus(_, hostname) if told.contains(hostname)));
         let was = std::mem::replace(&mut state.host, HostStatus::Up { listed_at: now });
         (observed, was)
     };

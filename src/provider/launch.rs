@@ -78,6 +78,7 @@ impl Launch {
         let turn = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
+            () = self.given_up() => return,
             turn = turn => turn,
         };
         let Some(permit) = turn else { return };
@@ -88,6 +89,19 @@ impl Launch {
             Outcome::Created(hostname) => self.succeed(hostname),
             Outcome::Failed(failure) => self.fail(failure),
             Outcome::Left => {}
+        }
+    }
+
+    /// Ends when the launch is given up before it began. Else a client that raises and lowers the target while the host
+    /// hangs would leave ever more jobs waiting.
+    async fn given_up(&self) {
+        let id = InstanceId::of_launch(&self.managed.id, &self.launch);
+        loop {
+            let changed = self.managed.changed.notified();
+            if self.managed.state().group.slot(&id).is_none() {
+                return;
+            }
+            changed.await;
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Connection {
     pub(super) host: Arc<dyn SlicerHost>,
     /// Allows `create-concurrency` POSTs at once; shared by all groups of the host.
     pub(super) creates: Arc<Semaphore>,
+    /// Allows so many removals at once; shared by all groups of the host.
+    pub(super) deletes: Arc<Semaphore>,
     pub(super) token_secret: Arc<TokenSecret>,
 }
 
@@ -78,8 +80,12 @@ pub(super) struct GroupState {
     pub(super) heartbeats: BTreeMap<String, Heartbeat>,
     /// The uids of Nodes that are being removed.
     pub(super) nodes_in_removal: BTreeSet<String>,
+    /// The uids of Nodes that could not be removed, which was told.
+    pub(super) nodes_told: BTreeSet<String>,
     /// Second VMs of launches that are being removed.
     pub(super) surplus_in_removal: BTreeSet<Hostname>,
+    /// Those of the last listing, which were told.
+    pub(super) surplus_told: BTreeSet<Hostname>,
     /// The instance whose health check began last.
     pub(super) health_asked_last: Option<InstanceId>,
 }
@@ -116,7 +122,9 @@ impl ManagedGroup {
             removal_attempts: BTreeMap::new(),
             heartbeats: BTreeMap::new(),
             nodes_in_removal: BTreeSet::new(),
+            nodes_told: BTreeSet::new(),
             surplus_in_removal: BTreeSet::new(),
+            surplus_told: BTreeSet::new(),
             health_asked_last: None,
         };
         Self {

@@ -43,6 +43,10 @@ use managed::ManagedGroup;
 use nodes::NodeIndex;
 use ports::{Cluster, SlicerHost};
 
+/// Longest provider ID that is looked at. Longer ones are nobody's: what clients say ends up in the memory of removals,
+/// in the log and in the journal.
+const LONGEST_PROVIDER_ID: usize = 1024;
+
 /// A request that cannot be granted. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
@@ -178,6 +182,9 @@ impl Provider {
     fn managed_for_node(&self, node: &NodeQuery) -> Option<Arc<ManagedGroup>> {
         let groups = self.groups.load();
         if nodes::is_control_plane(node.labels.keys().map(String::as_str)) {
+            return None;
+        }
+        if node.provider_id.len() > LONGEST_PROVIDER_ID {
             return None;
         }
         if let Some((group, _)) = parse_provider_id(&node.provider_id) {

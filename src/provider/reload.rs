@@ -14,6 +14,16 @@ use super::{Clock, Journal, Parts, Provider, Shared, keeper};
 use crate::config::{Config, GroupConfig};
 use crate::domain::spec::Endpoint;
 
+/// Removals at once on one host. Each is a look and a delete, for which the daemon stops a VM and removes its disk: a
+/// batch of hundreds would be as many connections and as much work at once. As many as creates by default.
+const REMOVALS_PER_HOST: usize = 8;
+
+/// What all groups of one host share.
+struct Gates {
+    creates: Arc<Semaphore>,
+    deletes: Arc<Semaphore>,
+}
+
 impl Provider {
     /// A provider for this configuration. Its jobs begin at once.
     ///
@@ -103,14 +113,15 @@ impl Provider {
     }
 
     fn connect_all(&self, config: &Config) -> Result<Vec<Connection>, String> {
-        let mut gates: BTreeMap<String, Arc<Semaphore>> = BTreeMap::new();
+        let mut gates: BTreeMap<String, Gates> = BTreeMap::new();
         let mut connections = Vec::new();
         for group in &config.groups {
             let host = (self.connect)(group, &config.global)
                 .map_err(|error| format!("node group {}: {error}", group.spec.id))?;
-            let gate = gates
-                .entry(group.endpoint.to_string())
-                .or_insert_with(|| Arc::new(Semaphore::new(concurrency_at(&group.endpoint, &config.groups))));
+            let gates = gates.entry(group.endpoint.to_string()).or_insert_with(|| Gates {
+                creates: Arc::new(Semaphore::new(concurrency_at(&group.endpoint, &config.groups))),
+                deletes: Arc::new(Semaphore::new(REMOVALS_PER_HOST)),
+            });
             let shared = &self.shared;
             connections.push(Connection {
                 config: group.clone(),
@@ -120,7 +131,8 @@ impl Provider {
                     shared.timings.secret_age,
                 )),
                 host,
-                creates: Arc::clone(gate),
+                creates: Arc::clone(&gates.creates),
+                deletes: Arc::clone(&gates.deletes),
             });
         }
         Ok(connections)

@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::Shared;
-use super::managed::{Heartbeat, ManagedGroup, RemovalAttempt};
+use super::managed::{Heartbeat, HostStatus, ManagedGroup, RemovalAttempt};
 use super::ports::ClusterStatus;
 use crate::domain::failure::{HostError, HostErrorKind};
 use crate::domain::group::{Phase, SlotVm, StaleNode};
@@ -25,6 +27,10 @@ fn take_due(shared: &Shared, managed: &ManagedGroup) -> Vec<(InstanceId, SlotVm)
     let now = shared.clock.now();
     let mut guard = managed.state();
     let state = &mut *guard;
+    // Nobody would hear it. The keeper looks for the host, and calls again once it has found it.
+    if matches!(&state.host, HostStatus::Down { error, .. } if error.kind == HostErrorKind::Unreachable) {
+        return Vec::new();
+    }
     let deleting: Vec<(InstanceId, SlotVm)> = state
         .group
         .slots()
@@ -58,10 +64,8 @@ async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &
     let outcome = delete(managed, id, vm).await;
     if let Err(error) = &outcome {
         shared.journal.metrics().removal_failed(&managed.id);
-        tracing::warn!(group = %managed.id, instance = %id, vm = %vm.hostname, %error, "VM could not be removed; trying again");
-        shared
-            .journal
-            .note(&managed.id, format!("{id} could not be removed: {error}"));
+        let is_news = matches!(managed.state().removal_attempts.get(id), Some(attempt) if attempt.count == 1);
+        tell_failure(shared, managed, id, vm, error, is_news);
     }
     let now = shared.clock.now();
     if let Some(attempt) = managed.state().removal_attempts.get_mut(id) {
@@ -73,9 +77,36 @@ async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &
     managed.wake.notify_one();
 }
 
+/// The first failure is news; those of the repetitions are counted, and told to who looks closely.
+fn tell_failure(
+    shared: &Shared,
+    managed: &ManagedGroup,
+    id: &InstanceId,
+    vm: &SlotVm,
+    error: &HostError,
+    is_news: bool,
+) {
+    if !is_news {
+        tracing::debug!(group = %managed.id, instance = %id, vm = %vm.hostname, %error, "VM could still not be removed");
+        return;
+    }
+    tracing::warn!(group = %managed.id, instance = %id, vm = %vm.hostname, %error, "VM could not be removed; trying again");
+    shared
+        .journal
+        .note(&managed.id, format!("{id} could not be removed: {error}"));
+}
+
+/// Waits for its turn among the removals of a host. A reload may come meanwhile: what the group is connected to is to be
+/// read afterwards.
+async fn turn(managed: &ManagedGroup) -> Option<OwnedSemaphorePermit> {
+    let deletes = Arc::clone(&managed.connection.load().deletes);
+    deletes.acquire_owned().await.ok() // it is never closed
+}
+
 /// Deletes the VM of an instance, after one more look that it still is the VM of this instance: Slicer gives
 /// hostnames again, and deletes by hostname.
 async fn delete(managed: &ManagedGroup, id: &InstanceId, vm: &SlotVm) -> Result<(), HostError> {
+    let _turn = turn(managed).await;
     let connection = managed.connection.load_full();
     let host_group = &connection.config.spec.host_group;
     let found = match id.launch_of(&managed.id) {
@@ -109,16 +140,18 @@ pub(super) fn of_launch<'a>(vms: &'a [Vm], launch: &LaunchId) -> Option<&'a Vm> 
 }
 
 /// Deletes second VMs of a launch, each by one task at a time. Listings name them until they are gone, so a failure is
-/// only logged.
+/// only counted: that they are being removed was told.
 pub(super) fn remove_surplus(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, surplus: Vec<Hostname>) {
     for hostname in surplus {
         if !managed.state().surplus_in_removal.insert(hostname.clone()) {
             continue;
         }
-        let managed = Arc::clone(managed);
-        shared.tracker.spawn(async move {
+        let (shared, managed) = (Arc::clone(shared), Arc::clone(managed));
+        let tracker = shared.tracker.clone();
+        tracker.spawn(async move {
             if let Err(error) = delete_surplus(&managed, &hostname).await {
-                tracing::warn!(group = %managed.id, vm = %hostname, %error, "surplus VM could not be removed");
+                shared.journal.metrics().removal_failed(&managed.id);
+                tracing::debug!(group = %managed.id, vm = %hostname, %error, "surplus VM could not be removed");
             }
             managed.state().surplus_in_removal.remove(&hostname);
         });
@@ -127,6 +160,7 @@ pub(super) fn remove_surplus(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, 
 
 /// Deletes a second VM, after one more look that it still is one: its name may have been given again.
 async fn delete_surplus(managed: &ManagedGroup, hostname: &Hostname) -> Result<(), HostError> {
+    let _turn = turn(managed).await;
     let connection = managed.connection.load_full();
     let host_group = &connection.config.spec.host_group;
     let vms = connection.host.list_vms(host_group, None).await?;
@@ -161,7 +195,7 @@ pub(super) fn remove_stale_nodes(shared: &Arc<Shared>, managed: &Arc<ManagedGrou
             managed.state().nodes_in_removal.remove(&node.uid);
         });
     }
-    forget_heartbeats(shared, managed);
+    forget_nodes(shared, managed);
 }
 
 async fn remove_node(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) {
@@ -175,8 +209,12 @@ async fn remove_node(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) 
                 .journal
                 .note(&managed.id, format!("removed Node {}: {why}", node.name));
         }
-        Err(error) => {
+        // Every listing tries again.
+        Err(error) if managed.state().nodes_told.insert(node.uid.clone()) => {
             tracing::warn!(group = %managed.id, node = %node.name, %error, "Node could not be removed; trying again");
+        }
+        Err(error) => {
+            tracing::debug!(group = %managed.id, node = %node.name, %error, "Node could still not be removed");
         }
     }
 }
@@ -220,10 +258,13 @@ async fn is_silent(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) ->
     false
 }
 
-/// Keeps the memory of heartbeats as small as the list of Nodes.
-fn forget_heartbeats(shared: &Shared, managed: &ManagedGroup) {
+/// Keeps what is remembered of Nodes as small as the list of Nodes.
+fn forget_nodes(shared: &Shared, managed: &ManagedGroup) {
     let index = shared.node_index();
     let nodes = index.of_group(&managed.id);
-    let uids: BTreeSet<&str> = nodes.own.iter().map(|node| node.uid.as_str()).collect();
-    managed.state().heartbeats.retain(|uid, _| uids.contains(uid.as_str()));
+    let all = nodes.own.iter().chain(&nodes.forked);
+    let uids: BTreeSet<&str> = all.map(|node| node.uid.as_str()).collect();
+    let mut state = managed.state();
+    state.heartbeats.retain(|uid, _| uids.contains(uid.as_str()));
+    state.nodes_told.retain(|uid| uids.contains(uid.as_str()));
 }

@@ -1,14 +1,16 @@
 //! Connections as they come in: accepted, with the TLS handshake done, ready for gRPC. Bounded in number and time.
 
+use std::fmt;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
@@ -16,11 +18,19 @@ use tonic::transport::server::Connected;
 
 use super::listen::Bound;
 use super::tls::TlsAcceptors;
+use crate::seats::{Seat, Seats};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at once; a flood of connections waits in the kernel.
+/// Handshakes at once. Who comes when there are so many ends the oldest of them, so that strangers who connect and say
+/// nothing keep no client out.
 const HANDSHAKES: usize = 64;
+/// Connections at once. A cluster-autoscaler has one; each may hold a megabyte of requests. Who comes when there are so
+/// many gets the place of the one that was quiet the longest, which connects anew if it lives.
+const CONNECTIONS: usize = 256;
+/// How often a handshake that fails is told at most; the others in between are for who looks closely. Anybody can make
+/// them fail.
+const TELL: Duration = Duration::from_secs(10);
 /// How long accepting rests after an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -30,15 +40,20 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A connection, whatever carries it.
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
+    seat: Seat,
+    /// Ends the connection when its seat is given to another.
+    lost: Pin<Box<WaitForCancellationFutureOwned>>,
     /// While nothing has come in: ends the connection when the server stops. gRPC's own graceful end waits for the
     /// client's first words, so a connection that never says any would hold the server.
     silent_until: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Connection {
-    fn new(stream: impl Stream + 'static, shutdown: CancellationToken) -> Self {
+    fn new(stream: impl Stream + 'static, seat: Seat, shutdown: CancellationToken) -> Self {
         Self {
             stream: Box::new(stream),
+            lost: Box::pin(seat.lost()),
+            seat,
             silent_until: Some(Box::pin(shutdown.cancelled_owned())),
         }
     }
@@ -52,10 +67,14 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.lost.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let filled = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buf);
         if buf.filled().len() > filled {
             self.silent_until = None;
+            self.seat.heard();
         }
         match &mut self.silent_until {
             // Nothing read and no error is the end of the stream.
@@ -106,7 +125,9 @@ pub(super) fn accept(
     let door = Door {
         tls,
         ready: handshaken,
-        handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+        handshakes: Seats::new(HANDSHAKES),
+        connections: Seats::new(CONNECTIONS),
+        told: Arc::default(),
         tracker: tracker.clone(),
         shutdown: shutdown.clone(),
     };
@@ -122,10 +143,28 @@ pub(super) fn accept(
     ReceiverStream::new(connections)
 }
 
+/// When a failed handshake was told last.
+#[derive(Debug, Default)]
+struct Told(Mutex<Option<Instant>>);
+
+impl Told {
+    fn tell(&self, peer: &str, error: &dyn fmt::Display) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < TELL) {
+            tracing::debug!(peer, %error, "TLS handshake failed");
+            return;
+        }
+        *last = Some(Instant::now());
+        tracing::warn!(peer, %error, "TLS handshake failed");
+    }
+}
+
 struct Door {
     tls: Option<Arc<TlsAcceptors>>,
     ready: mpsc::Sender<io::Result<Connection>>,
-    handshakes: Arc<Semaphore>,
+    handshakes: Arc<Seats>,
+    connections: Arc<Seats>,
+    told: Arc<Told>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -149,24 +188,32 @@ impl Door {
             return self.admit(stream).await;
         };
         let acceptor = tls.acceptor();
-        let permit = Arc::clone(&self.handshakes).acquire_owned().await;
+        let seat = self.handshakes.take();
+        let (connections, told) = (Arc::clone(&self.connections), Arc::clone(&self.told));
         let (ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
         self.tracker.spawn(async move {
             let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
-            match shutdown.run_until_cancelled(handshake).await {
-                Some(Ok(Ok(stream))) => {
-                    let _ = ready.send(Ok(Connection::new(stream, shutdown))).await;
+            let handshake = async {
+                tokio::select! {
+                    shaken = handshake => Some(shaken),
+                    () = seat.lost() => None,
                 }
-                Some(Ok(Err(error))) => tracing::warn!(peer, %error, "TLS handshake failed"),
-                Some(Err(_)) => tracing::warn!(peer, "TLS handshake took too long"),
-                None => {} // nobody is served any more
+            };
+            match shutdown.run_until_cancelled(handshake).await.flatten() {
+                Some(Ok(Ok(stream))) => {
+                    drop(seat);
+                    let connection = Connection::new(stream, connections.take(), shutdown);
+                    let _ = ready.send(Ok(connection)).await;
+                }
+                Some(Ok(Err(error))) => told.tell(&peer, &error),
+                Some(Err(_)) => told.tell(&peer, &"it took too long"),
+                None => {} // nobody is served any more, or the place was needed
             }
-            drop(permit);
         });
     }
 
     async fn admit(&self, stream: impl Stream + 'static) {
-        let connection = Connection::new(stream, self.shutdown.clone());
+        let connection = Connection::new(stream, self.connections.take(), self.shutdown.clone());
         // The receiver is gone only when the server stops.
         let _ = self.ready.send(Ok(connection)).await;
     }

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::limit::GlobalConcurrencyLimitLayer;
 
 pub use listen::{InvalidListen, Listen};
 pub use tls::{TlsError, TlsFiles};
@@ -32,8 +33,20 @@ use tls::TlsAcceptors;
 
 /// How long calls and jobs in flight may take to end once the server is told to stop. Kubernetes kills after 30 s.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Calls at once on one connection; what is beyond waits. The cluster-autoscaler makes a dozen at most.
-const CALLS_PER_CONNECTION: usize = 256;
+/// Calls at once on one connection; what is beyond waits. The cluster-autoscaler makes a dozen at most. Less than
+/// [`CALLS`], so that one connection cannot use them all up.
+const CALLS_PER_CONNECTION: usize = 32;
+/// Streams at once on one connection, with the calls that wait. Clients keep back what is beyond, once they know; less
+/// than the 100 that they take for granted before would have their first calls refused.
+const STREAMS_PER_CONNECTION: u32 = 128;
+/// Calls at once on all connections; what is beyond waits. Each may hold a message of 4 MiB (tonic's limit), and all
+/// but DeleteNodes are done within microseconds.
+const CALLS: usize = 128;
+/// How long a call may take: its request may trickle in, or never end. DeleteNodes waits a second at most.
+const CALL: Duration = Duration::from_secs(10);
+/// How often a client that says nothing is asked whether it is still there. Machines vanish without a word, and their
+/// connections would stay for ever.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How often readiness is looked at until it is reached.
 const READINESS_POLL: Duration = Duration::from_millis(20);
 /// How long the first call waits for hosts that have not answered yet. Without their VMs the target sizes would be too
@@ -247,6 +260,10 @@ fn serving(
     let stop = shutdown.clone().cancelled_owned();
     Ok(tonic::transport::Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .timeout(CALL)
+        .layer(GlobalConcurrencyLimitLayer::new(CALLS))
         .layer(ObserveLayer::new(Arc::clone(metrics)))
         .layer(grpc::catch_panic())
         .add_service(service)

@@ -129,6 +129,11 @@ impl Simulator {
         self.shared.change(|state| state.restart(Timestamp::now(), end));
     }
 
+    /// From now on the daemon wants this token.
+    pub fn rotate_token(&self, token: SecretString) {
+        self.shared.token.store(Some(Arc::new(token)));
+    }
+
     /// Nobody reaches the daemon, for a time or until [`up`](Self::up): requests under way are finished but not
     /// answered, later ones are neither.
     pub fn down(&self, length: Option<Duration>) {

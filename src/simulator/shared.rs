@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
@@ -54,7 +55,7 @@ pub(super) struct State {
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<()>,
-    pub(super) token: Option<SecretString>,
+    pub(super) token: ArcSwapOption<SecretString>,
     pub(super) timing: Timing,
     pub(super) admin_routes: bool,
     pub(super) agent: Arc<dyn GuestAgent>,
@@ -82,7 +83,7 @@ impl Shared {
         Arc::new(Self {
             state: Mutex::new(state),
             changed: watch::Sender::new(()),
-            token: config.token,
+            token: ArcSwapOption::from(config.token.map(Arc::new)),
             timing: config.timing,
             admin_routes: config.admin_routes,
             agent,

@@ -46,6 +46,19 @@ impl Lost {
         }
     }
 
+    /// The answer is large, and others as large were being read for all of its time.
+    pub(super) fn body_without_turn(time: Duration) -> Self {
+        Self {
+            kind: HostErrorKind::Unreachable,
+            fate: RequestFate::Unclear,
+            detail: format!(
+                "no complete answer within {}: too many large ones at once",
+                seconds(time)
+            ),
+            passing: false,
+        }
+    }
+
     /// A request that cannot be put into HTTP.
     pub(super) fn not_sent(why: &str) -> Self {
         Self {

@@ -1,12 +1,14 @@
 //! One request to the daemon: the token, the limits of time and size, and repeats where a repeat is safe. What the
 //! bodies mean is not known here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use http::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Timeouts;
@@ -20,6 +22,10 @@ use crate::secret::SecretSource;
 
 /// Most bytes of an error's body. An error is a line of text; more than this is not from Slicer.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// How much of a body is read without further ado: a list of several hundred VMs. Beyond that, one body at a time: many
+/// launches look for their VMs at once, and a host that sends each of them the most that is read would fill our memory.
+const SMALL_BODY: usize = 256 * 1024;
 
 /// Repeats of a read: two, after about 0.1 and 0.2 s with jitter, so that the clients of a host that comes back do not
 /// fall upon it at once.
@@ -47,6 +53,8 @@ impl From<Failed> for HostError {
 pub(super) struct Answer {
     attempt: Attempt,
     body: Vec<u8>,
+    /// Given back once the body is gone.
+    _large: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
@@ -97,8 +105,10 @@ impl Attempt {
 
 /// A body that was read as far as it was wanted.
 enum Body {
-    Whole(Vec<u8>),
+    Whole(Vec<u8>, Option<OwnedSemaphorePermit>),
     TooLong,
+    /// Others are still being read.
+    NoTurn,
     CutOff(Vec<u8>, reqwest::Error),
 }
 
@@ -110,6 +120,7 @@ pub(super) struct Transport {
     /// Secrets that hosts and guests know besides; no message may show them.
     hidden: Vec<SecretSource>,
     timeouts: Timeouts,
+    large_bodies: Arc<Semaphore>,
 }
 
 impl Transport {
@@ -119,6 +130,7 @@ impl Transport {
             token,
             hidden: Vec::new(),
             timeouts,
+            large_bodies: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -191,10 +203,14 @@ impl Transport {
         let status = response.status();
         tracing::debug!(request = attempt.title, %status, "the Slicer host answered");
         if !status.is_success() {
-            return Err(refusal(&attempt, status, &read_body(response, MAX_ERROR_BODY).await));
+            return Err(refusal(
+                &attempt,
+                status,
+                &self.read_body(response, MAX_ERROR_BODY, time).await,
+            ));
         }
-        match read_body(response, max_body).await {
-            Body::Whole(body) => Ok(Answer { attempt, body }),
+        match self.read_body(response, max_body, time).await {
+            Body::Whole(body, _large) => Ok(Answer { attempt, body, _large }),
             Body::TooLong => {
                 let detail = format!("{status}: the answer is longer than {max_body} bytes");
                 Err(Failed {
@@ -203,7 +219,34 @@ impl Transport {
                     passing: false,
                 })
             }
+            Body::NoTurn => Err(attempt.lost(&Lost::body_without_turn(time))),
             Body::CutOff(_, error) => Err(attempt.lost(&Lost::from(&error, &self.timeouts, time))),
+        }
+    }
+
+    /// Reads a body chunk by chunk, so that no host can fill our memory.
+    async fn read_body(&self, mut response: Response, limit: usize, time: Duration) -> Body {
+        let announced = response.content_length().unwrap_or(0);
+        if usize::try_from(announced).map_or(true, |announced| announced > limit) {
+            return Body::TooLong;
+        }
+        let (mut body, mut turn) = (Vec::new(), None);
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Body::TooLong,
+                Ok(Some(chunk)) => {
+                    if turn.is_none() && body.len() + chunk.len() > SMALL_BODY {
+                        let waiting = Arc::clone(&self.large_bodies).acquire_owned();
+                        let Ok(Ok(permit)) = tokio::time::timeout(time, waiting).await else {
+                            return Body::NoTurn;
+                        };
+                        turn = Some(permit);
+                    }
+                    body.extend_from_slice(&chunk);
+                }
+                Ok(None) => return Body::Whole(body, turn),
+                Err(error) => return Body::CutOff(body, error),
+            }
         }
     }
 }
@@ -212,11 +255,11 @@ impl Transport {
 /// does not end is nonsense, and only what the status says of the request's fate counts.
 fn refusal(attempt: &Attempt, status: StatusCode, body: &Body) -> Failed {
     let text = match body {
-        Body::Whole(bytes) | Body::CutOff(bytes, _) => attempt.redactor.redact(&answer::error_text(bytes)),
-        Body::TooLong => format!("the error is longer than {MAX_ERROR_BODY} bytes"),
+        Body::Whole(bytes, _) | Body::CutOff(bytes, _) => attempt.redactor.redact(&answer::error_text(bytes)),
+        Body::TooLong | Body::NoTurn => format!("the error is longer than {MAX_ERROR_BODY} bytes"),
     };
     let (kind, fate) = match body {
-        Body::TooLong => (HostErrorKind::Nonsense, answer::judge(status, "").1),
+        Body::TooLong | Body::NoTurn => (HostErrorKind::Nonsense, answer::judge(status, "").1),
         _ => answer::judge(status, &text),
     };
     let mut detail = status.to_string().replace(" <unknown status code>", "");
@@ -229,23 +272,6 @@ fn refusal(attempt: &Attempt, status: StatusCode, body: &Body) -> Failed {
         error: attempt.error(kind, fate, &detail),
         status: Some(status),
         passing: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
-    }
-}
-
-/// Reads a body chunk by chunk, so that no host can fill our memory.
-async fn read_body(mut response: Response, limit: usize) -> Body {
-    let announced = response.content_length().unwrap_or(0);
-    if usize::try_from(announced).map_or(true, |announced| announced > limit) {
-        return Body::TooLong;
-    }
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Body::TooLong,
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Body::Whole(body),
-            Err(error) => return Body::CutOff(body, error),
-        }
     }
 }
 

@@ -6,6 +6,9 @@
 mod support;
 
 mod faults;
+mod hosts;
+mod log;
+mod nodes;
 mod reload;
 mod restart;
 mod scale_down;

@@ -138,6 +138,7 @@ struct Life {
     provider: Arc<Provider>,
     world: SharedWorld,
     shutdown: CancellationToken,
+    tracker: TaskTracker,
     /// What was asked to be deleted in this life: it never comes back.
     deleted: Mutex<BTreeSet<InstanceId>>,
 }
@@ -166,9 +167,10 @@ impl Life {
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };
-        let shutdown = parts.shutdown.clone();
+        let (shutdown, tracker) = (parts.shutdown.clone(), parts.tracker.clone());
         Self {
             shutdown,
+            tracker,
             provider: Provider::start(&config, parts).unwrap(),
             world: Arc::clone(world),
             deleted: Mutex::default(),
@@ -687,5 +689,70 @@ fn vms_of_the_fork_are_adopted_through_their_nodes_under_their_own_ids_and_remov
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!(world.lock().unwrap().nodes().len(), 1);
         life.check();
+    });
+}
+
+#[test]
+fn a_host_that_is_down_for_hours_is_asked_seldom_whoever_is_impatient_and_found_within_seconds() {
+    tell(async |world| {
+        let life = Life::begin(world);
+        life.increase(0, 3);
+        seconds(5).await;
+        world.lock().unwrap().register_nodes();
+        seconds(15).await;
+        let before = life.instances(0);
+        assert!(before.iter().all(|i| i.state == InstanceState::Running));
+        world.lock().unwrap().hosts[0].down = true;
+        seconds(60).await;
+        life.delete(0, &[0]).await; // its VM cannot be removed for hours
+        seconds(120).await;
+        let asked = || world.lock().unwrap().hosts[0].asked;
+        let looked_up = || world.lock().unwrap().hosts[0].looked_up;
+        let (asked_before, looks) = (asked(), looked_up());
+        for loop_of_the_autoscaler in 0..6 * 360 {
+            life.provider.refresh();
+            if loop_of_the_autoscaler % 360 == 0 {
+                life.increase(1, 1); // the other host's group goes on
+                seconds(5).await;
+                world.lock().unwrap().register_nodes();
+                life.check();
+            }
+            seconds(10).await;
+        }
+        assert_eq!(looked_up(), looks, "nobody asks it to remove VMs");
+        // A listing and a list of host groups every 15 s.
+        let an_hour = (asked() - asked_before) / 6;
+        assert!(an_hour <= 2 * 3600 / 15, "asked {an_hour} times an hour");
+        assert_eq!(life.instances(0).len(), 3, "nothing is proved while it is down");
+        let running = life
+            .instances(1)
+            .iter()
+            .filter(|i| i.state == InstanceState::Running)
+            .count();
+        assert_eq!(running, 6);
+
+        world.lock().unwrap().hosts[0].down = false;
+        seconds(20).await;
+        assert_eq!(life.instances(0).len(), 2, "found, and the removal is done");
+        assert_eq!(world.lock().unwrap().ours(0).len(), 2);
+        life.check();
+    });
+}
+
+#[test]
+fn launches_that_are_given_up_while_their_host_hangs_leave_no_jobs_behind() {
+    tell(async |world| {
+        let life = Life::begin(world);
+        seconds(5).await;
+        world.lock().unwrap().hosts[0].create_time = Duration::from_secs(3600);
+        let jobs = life.tracker.len();
+        for _ in 0..100 {
+            life.increase(0, 6);
+            seconds(1).await;
+            life.decrease(0, -6);
+            seconds(5).await;
+        }
+        let more = life.tracker.len() - jobs;
+        assert!(more <= 3, "{more} jobs for 600 launches, of which 3 may be under way");
     });
 }

@@ -47,10 +47,15 @@ pub(crate) struct Host {
     pub(crate) create_faults: VecDeque<CreateFault>,
     pub(crate) down: bool,
     pub(crate) list_faults: u32,
+    /// How often it was asked for anything, and how often of that for the VM of one launch.
+    pub(crate) asked: u32,
+    pub(crate) looked_up: u32,
     /// The next listing is empty although there are VMs, as that of a daemon that has just started. Once in a test:
     /// two of them in a row would be proof.
     forgetful: Option<bool>,
     pub(crate) delete_faults: u32,
+    /// How long a VM takes to come beyond the usual.
+    pub(crate) create_time: Duration,
     /// How long a VM takes to go once the host was asked.
     pub(crate) delete_time: Duration,
     /// VMs whose agent does not answer, for as long as anybody waits.
@@ -301,6 +306,7 @@ impl FakeHost {
 
     async fn travel(&self) -> Result<(), HostError> {
         let restarts = self.restarts();
+        self.world.lock().unwrap().hosts[self.host].asked += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
         if self.world.lock().unwrap().hosts[self.host].down {
             return Err(error(HostErrorKind::Unreachable, RequestFate::NotDone));
@@ -331,6 +337,7 @@ impl SlicerHost for FakeHost {
     }
 
     async fn list_vms(&self, _: &str, tag: Option<&str>) -> Result<Vec<Vm>, HostError> {
+        self.world.lock().unwrap().hosts[self.host].looked_up += u32::from(tag.is_some());
         self.travel().await?;
         let vms = {
             let mut world = self.world.lock().unwrap();
@@ -379,7 +386,8 @@ impl SlicerHost for FakeHost {
             }
         };
         let restarts = self.restarts();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let time = self.world.lock().unwrap().hosts[self.host].create_time;
+        tokio::time::sleep(Duration::from_millis(200) + time).await;
         self.answered(restarts)?;
         outcome
     }

@@ -11,6 +11,7 @@ mod authority; // certificates
 mod check; //     `check`
 mod demo; //      `demo` and `simulate`
 mod k3s; //       a K3s server, as far as `check` asks it
+mod limits; //    hosts and clients that want too much
 mod mtls; //      who may connect
 mod outage; //    hosts that are down when the server starts
 mod pages; //     a client of the admin address

@@ -312,3 +312,16 @@ async fn a_unix_socket_asks_for_certificates_too() {
         "plaintext was answered: {answer:?}"
     );
 }
+
+#[tokio::test]
+async fn strangers_who_connect_and_say_nothing_keep_no_client_out() {
+    let scene = Scene::new().await;
+    let tls = scene.trust().identity(scene.clients.client().identity());
+    let mut strangers = Vec::new();
+    for _ in 0..200 {
+        strangers.push(TcpStream::connect(scene.server.grpc_address()).await.unwrap());
+    }
+    // Handshakes are given up after ten.
+    let served = tokio::time::timeout(Duration::from_secs(5), scene.call(tls)).await;
+    served.expect("served at once").unwrap();
+}

@@ -69,6 +69,11 @@ impl RawHost {
     }
 
     pub(crate) async fn tls(acceptor: TlsAcceptor, manner: Manner) -> Self {
+        Self::tls_with(Arc::new(Mutex::new(acceptor)), manner).await
+    }
+
+    /// The same, with a certificate that may be replaced: new connections are shown the new one.
+    pub(crate) async fn tls_with(acceptor: Arc<Mutex<TlsAcceptor>>, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().ok();
         let seen = Seen::default();
@@ -76,7 +81,8 @@ impl RawHost {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 seen_by_task.connections.fetch_add(1, Ordering::SeqCst);
-                let (acceptor, manner, seen) = (acceptor.clone(), manner.clone(), seen_by_task.clone());
+                let acceptor = acceptor.lock().unwrap().clone();
+                let (manner, seen) = (manner.clone(), seen_by_task.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         serve(stream, manner, seen).await;

@@ -69,6 +69,25 @@ async fn a_host_with_a_bad_certificate_gets_no_request() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_renewed_needs_no_new_client_whether_in_time_or_too_late() {
+    let authority = tls::Authority::new("ours");
+    let shown = Arc::new(Mutex::new(authority.acceptor("localhost")));
+    // Each request is a connection of its own.
+    let host = RawHost::tls_with(Arc::clone(&shown), Manner::Once(ok("null").into())).await;
+    let client = client_with(&host.url("https"), Some(&authority.pem()), PATIENT);
+    client.list_vms("agents", None).await.unwrap();
+    *shown.lock().unwrap() = authority.acceptor("localhost");
+    client.list_vms("agents", None).await.unwrap();
+
+    *shown.lock().unwrap() = authority.expired_acceptor("localhost");
+    let error = client.list_vms("agents", None).await.unwrap_err();
+    assert_is(&error, Kind::Unreachable, Fate::NotDone);
+    assert!(error.message.contains("expired"), "{error}");
+    *shown.lock().unwrap() = authority.acceptor("localhost");
+    client.list_vms("agents", None).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_read_is_not_repeated_for_a_bad_certificate() {
     let authority = tls::Authority::new("ours");
     let host = RawHost::tls(authority.acceptor("localhost"), Manner::Keep(ok("null"))).await;

@@ -1,5 +1,7 @@
 //! Hosts that send too much.
 
+use futures::StreamExt as _;
+
 use super::*;
 
 const GIB: usize = 1 << 30;
@@ -63,6 +65,18 @@ async fn a_body_without_end_is_read_up_to_the_limit_only() {
         .await;
         assert!(host.seen.bytes_sent.load(Ordering::SeqCst) < IN_FLIGHT);
     }
+}
+
+#[tokio::test]
+async fn many_large_answers_at_once_are_read_one_after_another() {
+    let host = RawHost::tcp(Manner::Flood("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned())).await;
+    let client = client(&host.url("http"));
+    let mut listings: futures::stream::FuturesUnordered<_> = (0..30).map(|_| client.list_vms("agents", None)).collect();
+    let error = listings.next().await.unwrap().unwrap_err();
+    assert!(error.message.contains("longer than"), "{error}");
+    // The one is read up to its limit; of the others, what is read first and what fits into the socket buffers.
+    let sent = host.seen.bytes_sent.load(Ordering::SeqCst);
+    assert!(sent < 2 * (32 << 20) + 30 * (8 << 20), "{} MiB", sent >> 20);
 }
 
 #[tokio::test]

@@ -28,6 +28,10 @@ use listing::Absence;
 /// How many removed launches are remembered, so that a VM that appears after its removal is removed again.
 const MAX_REMEMBERED_REMOVALS: usize = 4096;
 
+/// How many instances there may be for one that nobody knows to be noted as being deleted: twice the largest size of a
+/// group. They go with the next listings, but a host that is down lists nothing, and clients may name what they like.
+const MOST_INSTANCES: usize = 20_000;
+
 /// How long a VM may take, and how sure the proof must be that one is gone.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -358,6 +362,7 @@ impl Group {
                 vm: Some(vm.clone()),
                 launch_in_flight: false,
             },
+            None if self.slots.len() >= MOST_INSTANCES => return false,
             // Not known: gone already, or this process has not seen it yet. The listings will tell.
             None => Phase::Deleting {
                 vm: None,

@@ -708,3 +708,18 @@ fn a_node_that_is_not_ready_or_of_the_fork_tells_the_shape_until_a_better_one_do
     scene.list();
     assert_eq!(learned(&scene), Some(Learned::from_node(&ready)), "it is not forgotten");
 }
+
+#[test]
+fn instances_that_nobody_knows_are_noted_up_to_a_limit_and_the_known_ones_are_deleted_all_the_same() {
+    let mut scene = Scene::new();
+    let launches = scene.launch(1);
+    scene.boot(&launches[0], "agents-1");
+    scene.list();
+    let unknown = |number: usize| InstanceId::adopted(&format!("k3s://agents-{number}"));
+    let ids: BTreeSet<InstanceId> = (0..MOST_INSTANCES + 100).map(unknown).collect();
+    scene.group.delete(&ids, at(scene.now));
+    assert_eq!(scene.group.slots().count(), MOST_INSTANCES);
+    let known = Scene::id(&launches[0]);
+    assert_eq!(scene.delete(&known), [known]);
+    assert_eq!(scene.group.target_size(), 0);
+}

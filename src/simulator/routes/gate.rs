@@ -57,7 +57,7 @@ pub(super) async fn authorize(State(simulator): State<Simulator>, request: Reque
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer "));
-    match &simulator.shared.token {
+    match simulator.shared.token.load().as_deref() {
         Some(token) if given != Some(token.expose_secret()) => Refusal::Unauthorized.into_response(),
         _ => next.run(request).await,
     }
