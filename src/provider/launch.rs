@@ -107,7 +107,7 @@ impl Launch {
 
     /// Waits for its turn among the POSTs to this host.
     async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        let creates = Arc::clone(&self.managed.connection.load().creates);
+        let creates = Arc::clone(&self.managed.connection.load().gates.creates);
         creates.acquire_owned().await.ok() // it is never closed
     }
 

@@ -21,15 +21,37 @@ use crate::domain::spec::NodeGroupSpec;
 use crate::domain::template::Shape;
 use crate::domain::vm::HostGroup;
 
+/// How much is asked of a host at once; shared by all its groups, and kept over reloads.
+#[derive(Debug)]
+pub(super) struct Gates {
+    /// `create-concurrency`, for which `creates` was made.
+    pub(super) create_limit: usize,
+    /// Allows so many POSTs at once.
+    pub(super) creates: Arc<Semaphore>,
+    /// Allows so many removals at once.
+    pub(super) deletes: Arc<Semaphore>,
+}
+
+impl Gates {
+    /// Removals at once on one host. Each is a look and a delete, for which the daemon stops a VM and removes its disk:
+    /// a batch of hundreds would be as many connections and as much work at once. As many as creates by default.
+    const REMOVALS: usize = 8;
+
+    pub(super) fn new(create_limit: usize) -> Self {
+        Self {
+            create_limit,
+            creates: Arc::new(Semaphore::new(create_limit)),
+            deletes: Arc::new(Semaphore::new(Self::REMOVALS)),
+        }
+    }
+}
+
 /// What a group is configured to be and how its host is reached. Replaced as a whole by a reload.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     pub(super) config: GroupConfig,
     pub(super) host: Arc<dyn SlicerHost>,
-    /// Allows `create-concurrency` POSTs at once; shared by all groups of the host.
-    pub(super) creates: Arc<Semaphore>,
-    /// Allows so many removals at once; shared by all groups of the host.
-    pub(super) deletes: Arc<Semaphore>,
+    pub(super) gates: Arc<Gates>,
     pub(super) token_secret: Arc<TokenSecret>,
 }
 

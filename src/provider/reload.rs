@@ -5,24 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 
-use super::managed::{Connection, ManagedGroup};
+use super::managed::{Connection, Gates, ManagedGroup};
 use super::nodes::NodeIndex;
 use super::secret::TokenSecret;
 use super::{Clock, Journal, Parts, Provider, Shared, keeper};
 use crate::config::{Config, GroupConfig};
 use crate::domain::spec::Endpoint;
-
-/// Removals at once on one host. Each is a look and a delete, for which the daemon stops a VM and removes its disk: a
-/// batch of hundreds would be as many connections and as much work at once. As many as creates by default.
-const REMOVALS_PER_HOST: usize = 8;
-
-/// What all groups of one host share.
-struct Gates {
-    creates: Arc<Semaphore>,
-    deletes: Arc<Semaphore>,
-}
 
 impl Provider {
     /// A provider for this configuration. Its jobs begin at once.
@@ -113,15 +102,14 @@ impl Provider {
     }
 
     fn connect_all(&self, config: &Config) -> Result<Vec<Connection>, String> {
-        let mut gates: BTreeMap<String, Gates> = BTreeMap::new();
+        let mut gates: BTreeMap<String, Arc<Gates>> = BTreeMap::new();
         let mut connections = Vec::new();
         for group in &config.groups {
             let host = (self.connect)(group, &config.global)
                 .map_err(|error| format!("node group {}: {error}", group.spec.id))?;
-            let gates = gates.entry(group.endpoint.to_string()).or_insert_with(|| Gates {
-                creates: Arc::new(Semaphore::new(concurrency_at(&group.endpoint, &config.groups))),
-                deletes: Arc::new(Semaphore::new(REMOVALS_PER_HOST)),
-            });
+            let gates = gates
+                .entry(group.endpoint.to_string())
+                .or_insert_with(|| self.gates_of(&group.endpoint, &config.groups));
             let shared = &self.shared;
             connections.push(Connection {
                 config: group.clone(),
@@ -131,11 +119,22 @@ impl Provider {
                     shared.timings.secret_age,
                 )),
                 host,
-                creates: Arc::clone(&gates.creates),
-                deletes: Arc::clone(&gates.deletes),
+                gates: Arc::clone(gates),
             });
         }
         Ok(connections)
+    }
+
+    /// The gates of a host: those that it has, as long as its limit is the same, so that what waits there and what is
+    /// under way counts over a reload.
+    fn gates_of(&self, endpoint: &Endpoint, groups: &[GroupConfig]) -> Arc<Gates> {
+        let limit = concurrency_at(endpoint, groups);
+        let known = self.groups.load();
+        let mut connections = known.values().map(|managed| managed.connection.load_full());
+        let same = |known: &Arc<Connection>| known.config.endpoint == *endpoint && known.gates.create_limit == limit;
+        connections
+            .find(same)
+            .map_or_else(|| Arc::new(Gates::new(limit)), |known| Arc::clone(&known.gates))
     }
 
     /// Ends the groups that are no longer configured and have nothing left to look after.

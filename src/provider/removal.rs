@@ -99,7 +99,7 @@ fn tell_failure(
 /// Waits for its turn among the removals of a host. A reload may come meanwhile: what the group is connected to is to be
 /// read afterwards.
 async fn turn(managed: &ManagedGroup) -> Option<OwnedSemaphorePermit> {
-    let deletes = Arc::clone(&managed.connection.load().deletes);
+    let deletes = Arc::clone(&managed.connection.load().gates.deletes);
     deletes.acquire_owned().await.ok() // it is never closed
 }
 

@@ -1,12 +1,13 @@
 //! SIGHUP: the configuration changes while the server runs.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slicer_cloud_provider::config::{self, Config, ConfigError};
 use slicer_cloud_provider::grpc::pb;
 use slicer_cloud_provider::grpc::pb::instance_status::InstanceState::InstanceRunning;
 use slicer_cloud_provider::server::Server;
+use slicer_cloud_provider::simulator::{Fault, FaultKind, RouteClass};
 use tonic::Code;
 
 use crate::support::*;
@@ -125,4 +126,26 @@ async fn a_configuration_that_cannot_be_read_changes_nothing() {
     assert_eq!(listed(&mut client).await, ["agents"]);
     increase(&mut client, "agents", 1).await.unwrap();
     wait_for(&mut client, "agents", 1, InstanceRunning).await;
+}
+
+#[tokio::test]
+async fn reloads_in_the_middle_of_a_scale_up_ask_no_more_of_the_host_at_once() {
+    let host = host("agents").await;
+    let of = |max: i32| {
+        let lines = format!("max-size = {max}\ncreate-concurrency = 2");
+        global("") + &nodegroup("agents", &host.running.url, &lines)
+    };
+    let server = start(&of(20)).await;
+    let mut client = client(&server).await;
+    wait_for_group(&mut client, "agents").await;
+    let slow = Fault::every(RouteClass::Create, FaultKind::DelayBefore { ms: 200 });
+    host.simulator.switch_on(slow).unwrap();
+    let begun = Instant::now();
+    increase(&mut client, "agents", 10).await.unwrap();
+    for max in 21..25 {
+        reload_until_max(&server, &mut client, &of(max), max).await;
+    }
+    wait_for(&mut client, "agents", 10, InstanceRunning).await;
+    // 10 creates of 200 ms, 2 at a time, cannot be done sooner.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "more than 2 at a time");
 }
