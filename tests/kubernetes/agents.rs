@@ -25,7 +25,9 @@ struct Host {
 
 impl Host {
     async fn of(api: &FakeApi, group: SimulatedGroup) -> Self {
-        let agent = SimulatedAgent::new(&config_of(api).await, Duration::ZERO).unwrap();
+        let agent = SimulatedAgent::new(&config_of(api).await, Duration::ZERO)
+            .unwrap()
+            .retrying_every(Duration::from_millis(100));
         let config = SimulatorConfig {
             groups: vec![group],
             timing: Timing::instant(),

@@ -33,7 +33,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(3);
 const STATUS_EVERY: Duration = Duration::from_secs(30);
 /// How often the agent looks for pods to start or to end.
 const PODS_EVERY: Duration = Duration::from_secs(1);
-/// How many times joining is tried, and how long apart.
+/// How many times joining is tried, and how long apart unless somebody wants another pace.
 const ATTEMPTS: u32 = 30;
 const RETRY: Duration = Duration::from_secs(1);
 /// What userdata exits with if the agent did not join.
@@ -45,6 +45,8 @@ pub struct SimulatedAgent {
     client: Client,
     /// How long userdata takes before the agent registers.
     join_time: Duration,
+    /// How long it rests after an attempt to join that failed.
+    retry: Duration,
 }
 
 /// The agent in one VM.
@@ -71,7 +73,17 @@ impl SimulatedAgent {
             ..Timings::default()
         };
         let client = super::client::for_requests(config, &timings)?;
-        Ok(Self { client, join_time })
+        Ok(Self {
+            client,
+            join_time,
+            retry: RETRY,
+        })
+    }
+
+    /// The same agents at another pace: so long they rest after an attempt to join that failed.
+    #[must_use]
+    pub fn retrying_every(self, retry: Duration) -> Self {
+        Self { retry, ..self }
     }
 
     /// The agent of a VM whose userdata is of this project.
@@ -103,7 +115,7 @@ impl GuestAgent for SimulatedAgent {
                 }
                 Err(reason) => vm.console.write_line(&format!("userdata: cannot join: {reason}")),
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(self.retry).await;
         }
         NOT_JOINED
     }
