@@ -1,12 +1,16 @@
 //! The Prometheus metrics: names, labels and the registry. What counts is decided where it happens; gauges are set
 //! from the provider's state when they are read.
 
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::failure::FailureCode;
 use crate::domain::ids::NodeGroupId;
@@ -34,6 +38,31 @@ struct RpcLabel {
     code: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RpcNameLabel {
+    rpc: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabel {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// RPCs are answered from memory, but for DeleteNodes, which waits for a second.
+fn rpc_durations() -> Histogram {
+    Histogram::new([0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1.0, 2.5, 10.0])
+}
+
+/// From a listing in the same room to a create that runs into its time-out.
+fn request_durations() -> Histogram {
+    Histogram::new([
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+    ])
+}
+
 /// One group's gauges.
 #[derive(Clone, Debug)]
 pub struct GroupGauges {
@@ -47,6 +76,8 @@ pub struct GroupGauges {
     pub max_size: i64,
     /// Whether its host answered last time.
     pub host_up: bool,
+    /// When its host answered a listing last, in seconds since 1970; `None` if it never did.
+    pub last_listing: Option<f64>,
     /// Whether the shape of its VMs is known, so that it is listed.
     pub listed: bool,
     /// Instances by state.
@@ -65,11 +96,14 @@ pub struct Metrics {
     stale_nodes: Family<GroupLabel, Counter>,
     clamped_decreases: Family<GroupLabel, Counter>,
     rpcs: Family<RpcLabel, Counter>,
+    rpc_durations: Durations<RpcNameLabel>,
+    request_durations: Durations<RequestLabel>,
     reloads: Family<ResultLabel, Counter>,
     target_size: Family<GroupLabel, Gauge>,
     min_size: Family<GroupLabel, Gauge>,
     max_size: Family<GroupLabel, Gauge>,
     host_up: Family<GroupLabel, Gauge>,
+    last_listing: Family<GroupLabel, Gauge<f64, AtomicU64>>,
     listed: Family<GroupLabel, Gauge>,
     instances: Family<GroupStateLabel, Gauge>,
 }
@@ -99,11 +133,14 @@ impl Metrics {
             stale_nodes: Family::default(),
             clamped_decreases: Family::default(),
             rpcs: Family::default(),
+            rpc_durations: Family::new_with_constructor(rpc_durations),
+            request_durations: Family::new_with_constructor(request_durations),
             reloads: Family::default(),
             target_size: Family::default(),
             min_size: Family::default(),
             max_size: Family::default(),
             host_up: Family::default(),
+            last_listing: Family::default(),
             listed: Family::default(),
             instances: Family::default(),
         };
@@ -138,6 +175,18 @@ impl Metrics {
             self.clamped_decreases.clone(),
         );
         r.register("rpcs", "gRPC calls answered, by status code", self.rpcs.clone());
+        r.register_with_unit(
+            "rpc_duration",
+            "Time from a gRPC call to its answer",
+            Unit::Seconds,
+            self.rpc_durations.clone(),
+        );
+        r.register_with_unit(
+            "slicer_request_duration",
+            "Time of a request to a Slicer host with all its repeats, by what became of it",
+            Unit::Seconds,
+            self.request_durations.clone(),
+        );
         r.register(
             "config_reloads",
             "Reloads of the configuration, by result",
@@ -150,6 +199,12 @@ impl Metrics {
             "host_up",
             "1 if the group's host answered last time",
             self.host_up.clone(),
+        );
+        r.register_with_unit(
+            "host_last_listing_timestamp",
+            "When the group's host answered a listing last, since 1970",
+            Unit::Seconds,
+            self.last_listing.clone(),
         );
         r.register(
             "nodegroup_listed",
@@ -191,8 +246,18 @@ impl Metrics {
         self.clamped_decreases.get_or_create(&label(group)).inc();
     }
 
-    pub(crate) fn rpc_answered(&self, rpc: &'static str, code: &'static str) {
+    pub(crate) fn rpc_answered(&self, rpc: &'static str, code: &'static str, took: Duration) {
         self.rpcs.get_or_create(&RpcLabel { rpc, code }).inc();
+        self.rpc_durations
+            .get_or_create(&RpcNameLabel { rpc })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A request to a Slicer host ended; `outcome` is `ok`, or the kind of error.
+    pub(crate) fn host_answered(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+        self.request_durations
+            .get_or_create(&RequestLabel { operation, outcome })
+            .observe(took.as_secs_f64());
     }
 
     pub(crate) fn config_reloaded(&self, succeeded: bool) {
@@ -232,6 +297,7 @@ impl Metrics {
         ] {
             family.clear();
         }
+        self.last_listing.clear();
         self.instances.clear();
         for gauges in groups {
             self.set_gauges(gauges);
@@ -248,6 +314,9 @@ impl Metrics {
         self.max_size.get_or_create(&label).set(gauges.max_size);
         self.host_up.get_or_create(&label).set(gauges.host_up.into());
         self.listed.get_or_create(&label).set(gauges.listed.into());
+        if let Some(seconds) = gauges.last_listing {
+            self.last_listing.get_or_create(&label).set(seconds);
+        }
         for (state, count) in &gauges.instances {
             let nodegroup = gauges.group.to_string();
             self.instances

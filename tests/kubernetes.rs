@@ -17,7 +17,7 @@ use fake_api::{FakeApi, Fault, TOKEN};
 use slicer_cloud_provider::domain::ids::NodeName;
 use slicer_cloud_provider::domain::node::NodeRecord;
 use slicer_cloud_provider::kubernetes::{ClientConfig, KubeconfigSource, KubernetesCluster, LOG_FILTER, Timings};
-use slicer_cloud_provider::provider::ports::{Cluster, ClusterStatus};
+use slicer_cloud_provider::provider::ports::{Cluster, ClusterStatus, Notice, Subject};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,7 +90,7 @@ impl Watched {
     }
 
     async fn remove(&self, name: &str, uid: &str) -> Result<(), String> {
-        let removed = self.cluster.remove_node(&NodeName::from(name), uid, WHY).await;
+        let removed = self.cluster.remove_node(&NodeName::from(name), uid).await;
         removed.map_err(|error| error.to_string())
     }
 }
@@ -360,17 +360,28 @@ async fn removing_a_node_deletes_it_and_its_secret() {
     watched.remove("a", "1").await.unwrap();
 }
 
+fn notice(node: &str) -> Notice {
+    Notice {
+        subject: Subject::Node {
+            name: NodeName::from(node),
+            uid: "1".to_owned(),
+        },
+        is_warning: true,
+        reason: "StaleNodeRemoved",
+        note: WHY.to_owned(),
+    }
+}
+
 #[tokio::test]
-async fn removing_a_node_leaves_an_event_that_says_why() {
+async fn a_notice_about_a_node_becomes_an_event_that_says_why() {
     let api = FakeApi::started();
-    api.put_node("a", "1", true);
     let watched = Watched::of(&api, quick()).await;
-    watched.remove("a", "1").await.unwrap();
-    let events = api.bodies(&format!("POST {EVENTS}"));
-    let event = events.first().unwrap();
+    watched.cluster.announce(notice("a"));
+    eventually("an event", || !api.bodies(&format!("POST {EVENTS}")).is_empty()).await;
+    let event = api.bodies(&format!("POST {EVENTS}")).remove(0);
     assert_eq!(
-        (&event["reason"], &event["note"]),
-        (&"StaleNodeRemoved".into(), &WHY.into())
+        (&event["reason"], &event["note"], &event["type"]),
+        (&"StaleNodeRemoved".into(), &WHY.into(), &"Warning".into())
     );
     let of = &event["regarding"];
     assert_eq!(
@@ -380,15 +391,19 @@ async fn removing_a_node_leaves_an_event_that_says_why() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_written_keeps_no_node_from_being_removed() {
+async fn events_that_cannot_be_written_hold_up_nobody_and_take_no_memory() {
     let api = FakeApi::started();
-    api.fail(&format!("POST {EVENTS}"), Fault::Refuse(403, "Forbidden"));
+    api.fail(&format!("POST {EVENTS}"), Fault::Silence);
     let watched = Watched::of(&api, quick()).await;
-    for name in ["a", "b"] {
-        api.put_node(name, "1", true);
-        watched.remove(name, "1").await.unwrap();
-        assert!(!api.has_node(name));
+    for number in 0..5000 {
+        watched.cluster.announce(notice(&format!("n{number}")));
     }
+    api.put_node("a", "1", true);
+    watched.remove("a", "1").await.unwrap();
+    assert!(!api.has_node("a"));
+    api.mend();
+    eventually("events again", || api.bodies(&format!("POST {EVENTS}")).len() > 100).await;
+    assert!(api.bodies(&format!("POST {EVENTS}")).len() < 1000, "most were dropped");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ fn the_readme_names_every_metric() {
     let names: Vec<&str> = registered.map(|rest| rest.split('"').nth(1).unwrap()).collect();
     assert!(names.len() > 10, "{names:?}");
     for name in names {
-        let named = ["", "_total", "_info"]
+        let named = ["", "_total", "_info", "_seconds"]
             .iter()
             .any(|suffix| readme.contains(&format!("`slicer_cloud_provider_{name}{suffix}`")));
         assert!(named, "missing in README.md: {name}");

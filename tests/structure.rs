@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("bootstrap", &["domain"]),
     ("simulator", &["domain"]),
     ("config", &["domain", "secret"]),
-    ("slicer", &["domain", "provider::ports", "secret"]),
+    ("slicer", &["domain", "metrics", "provider::ports", "secret"]),
     ("kubernetes", &["domain", "provider::ports", "simulator"]),
     ("provider", &["domain", "config", "bootstrap", "secret", "metrics"]),
     ("grpc", &["domain", "provider", "metrics"]),

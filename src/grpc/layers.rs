@@ -164,7 +164,8 @@ impl Drop for Call {
     fn drop(&mut self) {
         let Some(rpc) = self.rpc else { return };
         tracing::trace!(rpc, code = ?self.code, micros = self.begun.elapsed().as_micros(), "call");
-        self.metrics.rpc_answered(rpc, code_name(self.code));
+        self.metrics
+            .rpc_answered(rpc, code_name(self.code), self.begun.elapsed());
     }
 }
 

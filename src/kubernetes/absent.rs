@@ -21,7 +21,7 @@ impl Cluster for NoCluster {
         }
     }
 
-    async fn remove_node(&self, name: &NodeName, _uid: &str, _why: &str) -> Result<(), ClusterError> {
+    async fn remove_node(&self, name: &NodeName, _uid: &str) -> Result<(), ClusterError> {
         Err(ClusterError {
             message: format!("cannot remove Node {name}: this server runs without Kubernetes"),
         })
@@ -45,10 +45,7 @@ mod tests {
         assert_eq!(NoCluster.nodes().status, ClusterStatus::Absent);
         assert!(NoCluster.nodes().nodes.is_empty());
         assert_eq!(NoCluster.server_version(), None);
-        let refusal = NoCluster
-            .remove_node(&NodeName::from("n1"), "uid", "why")
-            .await
-            .unwrap_err();
+        let refusal = NoCluster.remove_node(&NodeName::from("n1"), "uid").await.unwrap_err();
         assert!(refusal.message.contains("without Kubernetes"), "{refusal}");
     }
 }

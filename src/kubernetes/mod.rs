@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::ids::NodeName;
-use crate::provider::ports::{Cluster, ClusterError, ClusterStatus, NodeSnapshot};
+use crate::provider::ports::{Cluster, ClusterError, ClusterStatus, NodeSnapshot, Notice};
 
 pub use absent::NoCluster;
 pub use connect::{ClientConfig, ConnectError, KubeconfigSource};
@@ -104,6 +104,7 @@ impl KubernetesCluster {
         let version = Arc::new(ArcSwapOption::empty());
         let watch = NodeWatch::new(watch_client, config.api_url(), timings, Arc::clone(&snapshot));
         tracker.spawn(watch.run(shutdown.clone()));
+        let events = Events::start(client.clone(), timings.request_within, tracker, shutdown.clone());
         tracker.spawn(version::keep_known(
             client.clone(),
             timings,
@@ -111,7 +112,7 @@ impl KubernetesCluster {
             shutdown,
         ));
         Ok(Self {
-            events: Events::new(client.clone(), timings.request_within),
+            events,
             client,
             timings,
             api_url: config.api_url(),
@@ -143,11 +144,13 @@ impl Cluster for KubernetesCluster {
         NodeSnapshot::clone(&self.snapshot.load())
     }
 
-    async fn remove_node(&self, name: &NodeName, uid: &str, why: &str) -> Result<(), ClusterError> {
+    async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError> {
         let _turn = self.turns.acquire().await; // it is never closed
-        removal::remove_node(&self.client, self.timings.request_within, name, uid).await?;
-        self.events.stale_node_removed(name, uid, why).await;
-        Ok(())
+        removal::remove_node(&self.client, self.timings.request_within, name, uid).await
+    }
+
+    fn announce(&self, notice: Notice) {
+        self.events.announce(notice);
     }
 
     async fn last_heartbeat(&self, name: &NodeName) -> Result<Option<String>, ClusterError> {

@@ -23,7 +23,7 @@ struct Right {
     namespace: Option<&'static str>,
 }
 
-/// All of them. The secrets have a name for each Node and RBAC knows no patterns, hence all secrets of the namespace.
+/// All of them, but for those in the namespace that a pod of this server is in. The secrets have a name for each Node and RBAC knows no patterns, hence all secrets of the namespace.
 /// Kubelets show by their leases that they live. Events about Nodes are in the namespace `default`, and repeated ones
 /// are counted up.
 const NEEDED: [Right; 7] = [

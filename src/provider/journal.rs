@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use crate::domain::group::Event;
+use super::ports::{Cluster, Notice, Subject};
+use crate::domain::failure::HostError;
+use crate::domain::group::{Event, StaleNode};
 use crate::domain::ids::NodeGroupId;
 use crate::metrics::Metrics;
 
@@ -27,13 +29,15 @@ pub struct Operation {
 pub struct Journal {
     operations: Mutex<VecDeque<Operation>>,
     metrics: Arc<Metrics>,
+    cluster: Arc<dyn Cluster>,
 }
 
 impl Journal {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, cluster: Arc<dyn Cluster>) -> Self {
         Self {
             operations: Mutex::new(VecDeque::new()),
             metrics,
+            cluster,
         }
     }
 
@@ -62,7 +66,49 @@ impl Journal {
         });
     }
 
-    /// Logs, counts and remembers what happened to instances.
+    /// A Node was removed because its VM is gone from its host.
+    pub(super) fn node_removed(&self, group: &NodeGroupId, node: &StaleNode, host: &str) {
+        self.metrics.stale_node_removed(group);
+        tracing::info!(%group, node = %node.name, host, "Node removed: its VM is gone");
+        self.note(group, format!("removed Node {}: its VM is gone from {host}", node.name));
+        self.cluster.announce(Notice {
+            subject: Subject::Node {
+                name: node.name.clone(),
+                uid: node.uid.clone(),
+            },
+            is_warning: true,
+            reason: "StaleNodeRemoved",
+            note: format!("its VM of node group {group} is no longer on Slicer host {host}"),
+        });
+    }
+
+    /// A host does not answer any more.
+    pub(super) fn host_down(&self, group: &NodeGroupId, host: &str, error: &HostError) {
+        tracing::warn!(%group, host, kind = error.kind.as_str(), %error, "host is down; trying on");
+        let what = format!("host {host} is down: {error}");
+        self.announce(true, "HostDown", format!("node group {group}: {what}"));
+        self.note(group, what);
+    }
+
+    /// A host answers again, or for the first time.
+    pub(super) fn host_up(&self, group: &NodeGroupId, host: &str, was_down: bool) {
+        tracing::info!(%group, host, "host is up");
+        if was_down {
+            self.note(group, format!("host {host} is up again"));
+            self.announce(false, "HostUp", format!("node group {group}: host {host} is up again"));
+        }
+    }
+
+    fn announce(&self, is_warning: bool, reason: &'static str, note: String) {
+        self.cluster.announce(Notice {
+            subject: Subject::Server,
+            is_warning,
+            reason,
+            note,
+        });
+    }
+
+    /// Logs, counts, remembers and announces what happened to instances.
     pub(super) fn record(&self, group: &NodeGroupId, events: &[Event]) {
         for event in events {
             self.record_one(group, event);
@@ -118,6 +164,23 @@ impl Journal {
                 format!("VM {hostname} is a second one of {id} and is removed")
             }
         };
+        if let Some((is_warning, reason)) = announced(event) {
+            self.announce(is_warning, reason, format!("node group {group}: {what}"));
+        }
         self.note(group, what);
     }
+}
+
+/// Whether an event is one for the cluster, too: a warning or not, and its reason there.
+fn announced(event: &Event) -> Option<(bool, &'static str)> {
+    Some(match event {
+        Event::Launched(..) => (false, "VmLaunched"),
+        Event::Failed(..) => (true, "InstanceFailed"),
+        Event::Vanished(_) => (true, "VmVanished"),
+        Event::Removed(_) => (false, "VmRemoved"),
+        Event::Halted(..) => (true, "VmHalted"),
+        Event::Resumed(..) => (false, "VmResumed"),
+        // Of interest to who reads the log.
+        Event::Adopted(..) | Event::Joined(_) | Event::CameBack(..) | Event::Surplus(..) => return None,
+    })
 }

@@ -3,7 +3,7 @@
 //! keeper.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -154,11 +154,14 @@ fn apply(
             .events
             .retain(|event| !matches!(event, Event::Surplus(_, hostname) if told.contains(hostname)));
         let was = std::mem::replace(&mut state.host, HostStatus::Up { listed_at: now });
+        state.last_listing = Some(SystemTime::now());
         (observed, was)
     };
     managed.listed.send_replace(true);
     if !matches!(was, HostStatus::Up { .. }) {
-        tracing::info!(group = %managed.id, host = %managed.connection.load().config.endpoint, "host is up");
+        let host = managed.connection.load().config.endpoint.to_string();
+        let was_down = matches!(was, HostStatus::Down { .. });
+        shared.journal.host_up(&managed.id, &host, was_down);
     }
     shared.journal.record(&managed.id, &observed.events);
     observed
@@ -172,11 +175,8 @@ fn note_down(shared: &Shared, managed: &ManagedGroup, connection: &Connection, e
         HostStatus::Unknown | HostStatus::Up { .. } => (now, true),
     };
     if is_news {
-        let host = &connection.config.endpoint;
-        tracing::warn!(group = %managed.id, %host, kind = error.kind.as_str(), %error, "host is down; trying on");
-        shared
-            .journal
-            .note(&managed.id, format!("host {host} is down: {error}"));
+        let host = connection.config.endpoint.to_string();
+        shared.journal.host_down(&managed.id, &host, &error);
     }
     managed.state().host = HostStatus::Down { since, error };
 }

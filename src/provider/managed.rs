@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -97,6 +98,8 @@ pub(super) struct GroupState {
     pub(super) host_group: Option<HostGroup>,
     pub(super) host_group_read_at: Option<Moment>,
     pub(super) host: HostStatus,
+    /// When the host answered a listing last, by the wall clock.
+    pub(super) last_listing: Option<SystemTime>,
     pub(super) removal_attempts: BTreeMap<InstanceId, RemovalAttempt>,
     /// The last heartbeats of Nodes whose VMs this host does not know, by uid.
     pub(super) heartbeats: BTreeMap<String, Heartbeat>,
@@ -141,6 +144,7 @@ impl ManagedGroup {
             host_group: None,
             host_group_read_at: None,
             host: HostStatus::Unknown,
+            last_listing: None,
             removal_attempts: BTreeMap::new(),
             heartbeats: BTreeMap::new(),
             nodes_in_removal: BTreeSet::new(),

@@ -86,15 +86,46 @@ pub struct ClusterError {
     pub message: String,
 }
 
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A Node, which may be gone by now.
+    Node {
+        /// Its name.
+        name: NodeName,
+        /// Tells it from a later Node of that name.
+        uid: String,
+    },
+    /// This server: what happened has no Node yet, or none any more.
+    Server,
+}
+
+/// Something that happened, for the people who look at the cluster: there, a Kubernetes event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What it is about.
+    pub subject: Subject,
+    /// Somebody may have to do something.
+    pub is_warning: bool,
+    /// A short stable word for it, such as `StaleNodeRemoved`.
+    pub reason: &'static str,
+    /// What happened, for a person. Never holds a secret.
+    pub note: String,
+}
+
 /// The Kubernetes cluster that the VMs join.
 #[async_trait]
 pub trait Cluster: Send + Sync + Debug {
     /// All Nodes as last seen. From memory, at once.
     fn nodes(&self) -> NodeSnapshot;
 
-    /// Removes a Node and K3s's node-password secret of it, and tells the cluster `why`. Only the very Node that has
-    /// `uid`; one that is already gone, or was replaced by another of that name, is a success.
-    async fn remove_node(&self, name: &NodeName, uid: &str, why: &str) -> Result<(), ClusterError>;
+    /// Removes a Node and K3s's node-password secret of it. Only the very Node that has `uid`; one that is already
+    /// gone, or was replaced by another of that name, is a success.
+    async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError>;
+
+    /// Tells the people who look at the cluster. Returns at once; what cannot be told in time is dropped, and a cluster
+    /// that is not there tells nobody.
+    fn announce(&self, _notice: Notice) {}
 
     /// A text that a living kubelet changes every ten seconds (its lease's renewal); `None` if there is none. Texts
     /// are compared with one another only, so clocks do not matter.

@@ -22,9 +22,9 @@ impl Provider {
         let index = NodeIndex::new(parts.cluster.nodes());
         let shared = Arc::new(Shared {
             settings: ArcSwap::from_pointee(config.global.clone()),
-            cluster: parts.cluster,
             index: ArcSwap::from_pointee(index),
-            journal: Journal::new(parts.metrics),
+            journal: Journal::new(parts.metrics, Arc::clone(&parts.cluster)),
+            cluster: parts.cluster,
             clock: Clock::start(),
             entropy: parts.entropy,
             timings: parts.timings,

@@ -199,15 +199,10 @@ pub(super) fn remove_stale_nodes(shared: &Arc<Shared>, managed: &Arc<ManagedGrou
 }
 
 async fn remove_node(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) {
-    let host = managed.connection.load().config.endpoint.to_string();
-    let why = format!("its VM of node group {} is no longer on Slicer host {host}", managed.id);
-    match shared.cluster.remove_node(&node.name, &node.uid, &why).await {
+    match shared.cluster.remove_node(&node.name, &node.uid).await {
         Ok(()) => {
-            shared.journal.metrics().stale_node_removed(&managed.id);
-            tracing::info!(group = %managed.id, node = %node.name, host, "Node removed: its VM is gone");
-            shared
-                .journal
-                .note(&managed.id, format!("removed Node {}: {why}", node.name));
+            let host = managed.connection.load().config.endpoint.to_string();
+            shared.journal.node_removed(&managed.id, node, &host);
         }
         // Every listing tries again.
         Err(error) if managed.state().nodes_told.insert(node.uid.clone()) => {

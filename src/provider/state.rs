@@ -1,7 +1,7 @@
 //! The provider's state as an operator sees it: everything that is asked in trouble, and no secret.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::managed::{HostStatus, ManagedGroup};
 use super::ports::ClusterStatus;
@@ -47,6 +47,8 @@ pub struct GroupView {
     pub host_group: String,
     /// Whether the daemon answers, and since when: `Up` with the age of the last listing, `Down` with the time since.
     pub host_status: (HostStatus, Duration),
+    /// When the daemon answered a listing last.
+    pub last_listing: Option<SystemTime>,
     /// The shape of its VMs.
     pub shape: Option<Shape>,
     /// Its instances.
@@ -121,6 +123,7 @@ impl Provider {
             host: connection.config.endpoint.to_string(),
             host_group: connection.config.spec.host_group.clone(),
             host_status: (state.host.clone(), since),
+            last_listing: state.last_listing,
             shape: managed.shape.load().as_deref().cloned(),
             instances,
         }
@@ -166,7 +169,13 @@ fn gauges_of(view: &GroupView) -> GroupGauges {
         min_size: view.limits.0.into(),
         max_size: view.limits.1.into(),
         host_up: matches!(view.host_status.0, HostStatus::Up { .. }),
+        last_listing: view.last_listing.and_then(seconds_since_1970),
         listed: view.listed,
         instances: instances.into_iter().collect(),
     }
+}
+
+fn seconds_since_1970(at: SystemTime) -> Option<f64> {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(since.as_secs_f64())
 }

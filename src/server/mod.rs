@@ -124,7 +124,7 @@ impl Server {
 
         let metrics = Arc::new(Metrics::new());
         let parts = Parts {
-            connect: slicer_connect(),
+            connect: slicer_connect(Arc::clone(&metrics)),
             cluster,
             metrics: Arc::clone(&metrics),
             entropy: Entropy::of_system(),
@@ -325,8 +325,8 @@ async fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// Connects to real Slicer daemons.
-fn slicer_connect() -> Connect {
-    Arc::new(|group: &GroupConfig, global: &GlobalConfig| {
+fn slicer_connect(metrics: Arc<Metrics>) -> Connect {
+    Arc::new(move |group: &GroupConfig, global: &GlobalConfig| {
         let client = slicer::Client::new(
             &group.endpoint,
             group.slicer_token.clone(),
@@ -335,6 +335,7 @@ fn slicer_connect() -> Connect {
         );
         client
             .map(|client| client.hiding(global.k3s_token.clone()))
+            .map(|client| slicer::Measured::new(client, Arc::clone(&metrics)))
             .map(|client| Arc::new(client) as Arc<dyn SlicerHost>)
             .map_err(|error| error.to_string())
     })

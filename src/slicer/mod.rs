@@ -22,6 +22,7 @@ mod connect;
 mod host;
 mod list;
 mod lost;
+mod measured;
 mod redact;
 mod scalar;
 mod transport;
@@ -35,6 +36,7 @@ use crate::domain::spec::Endpoint;
 use crate::secret::SecretSource;
 
 pub use connect::ClientError;
+pub use measured::Measured;
 pub use types::HostInfo;
 
 /// How long a request may take. Each is a limit for the whole request, from its start to the last byte of the answer.

@@ -29,7 +29,7 @@ impl Cluster for Unwilling {
         }
     }
 
-    async fn remove_node(&self, _: &NodeName, _: &str, _: &str) -> Result<(), ClusterError> {
+    async fn remove_node(&self, _: &NodeName, _: &str) -> Result<(), ClusterError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let message = "nodes is forbidden".to_owned();
         Err(ClusterError { message })

@@ -458,7 +458,7 @@ impl Cluster for FakeCluster {
         }
     }
 
-    async fn remove_node(&self, name: &NodeName, _: &str, _: &str) -> Result<(), ClusterError> {
+    async fn remove_node(&self, name: &NodeName, _: &str) -> Result<(), ClusterError> {
         let mut world = self.0.lock().unwrap();
         if let Some(node) = world.nodes.remove(name) {
             let alive = (0..2).any(|host| world.ours(host).iter().any(|id| id.as_str() == node.provider_id));

@@ -158,7 +158,7 @@ impl Cluster for FakeCluster {
         }
     }
 
-    async fn remove_node(&self, name: &NodeName, _: &str, _: &str) -> Result<(), ClusterError> {
+    async fn remove_node(&self, name: &NodeName, _: &str) -> Result<(), ClusterError> {
         let mut state = self.state();
         let refused = state.dice.u8(0..100) < state.refusals;
         if refused || !state.api_is_up {

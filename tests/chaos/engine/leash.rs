@@ -120,8 +120,8 @@ impl Cluster for LeashedCluster {
         self.cluster.nodes()
     }
 
-    async fn remove_node(&self, name: &NodeName, uid: &str, why: &str) -> Result<(), ClusterError> {
-        while_alive(&self.dead, self.cluster.remove_node(name, uid, why)).await
+    async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError> {
+        while_alive(&self.dead, self.cluster.remove_node(name, uid)).await
     }
 
     async fn last_heartbeat(&self, name: &NodeName) -> Result<Option<String>, ClusterError> {
