@@ -112,9 +112,21 @@ async fn metrics_are_openmetrics_and_move_with_what_happens() {
         ("instances{nodegroup=\"agents\",state=\"running\"}", 1.0),
         ("instances{nodegroup=\"agents\",state=\"failed\"}", 1.0),
         ("rpcs_total{rpc=\"NodeGroupIncreaseSize\",code=\"OK\"}", 1.0),
+        ("rpc_duration_seconds_count{rpc=\"NodeGroupIncreaseSize\"}", 1.0),
+        (
+            "slicer_request_duration_seconds_count{operation=\"create_vm\",outcome=\"ok\"}",
+            1.0,
+        ),
+        (
+            "slicer_request_duration_seconds_count{operation=\"create_vm\",outcome=\"out_of_resources\"}",
+            1.0,
+        ),
     ] {
         assert_eq!(metrics.metric(series), Some(value), "{series} in\n{}", metrics.text);
     }
+
+    let listed_at = metrics.metric("host_last_listing_timestamp_seconds{nodegroup=\"agents\"}");
+    assert!(listed_at > Some(1.7e9), "{listed_at:?}");
 
     let all = ids(&instances(&mut client, "agents").await);
     delete(&mut client, "agents", &all).await.unwrap();
