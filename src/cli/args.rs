@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use rustls::pki_types::ServerName;
 
 use crate::server::{Listen, TlsFiles};
 
@@ -122,14 +123,35 @@ pub(super) struct TlsArgs {
     /// The authority whose clients may connect (PEM)
     #[arg(long, env = "SLICER_TLS_CLIENT_CA", value_name = "PATH")]
     tls_client_ca: Option<PathBuf>,
+    /// Only clients whose certificate carries this DNS name may connect; repeatable. Without it, every client of the
+    /// authority may
+    #[arg(
+        long = "tls-client-name",
+        env = "SLICER_TLS_CLIENT_NAMES",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    tls_client_names: Vec<String>,
+}
+
+fn client_name(text: String) -> Result<ServerName<'static>, String> {
+    let refused = format!("--tls-client-name {text}: not a DNS name or an IP address, as a certificate carries it");
+    ServerName::try_from(text).map_err(|_| refused)
 }
 
 impl TlsArgs {
     /// The files of mTLS, or none; or which of the flags is missing.
     pub(super) fn files(self) -> Result<Option<TlsFiles>, String> {
+        let client_names = self.tls_client_names.into_iter().map(client_name);
+        let client_names = client_names.collect::<Result<Vec<_>, _>>()?;
         match (self.tls_cert, self.tls_key, self.tls_client_ca) {
-            (Some(cert), Some(key), Some(client_ca)) => Ok(Some(TlsFiles { cert, key, client_ca })),
-            (None, None, None) => Ok(None),
+            (Some(cert), Some(key), Some(client_ca)) => Ok(Some(TlsFiles {
+                cert,
+                key,
+                client_ca,
+                client_names,
+            })),
+            (None, None, None) if client_names.is_empty() => Ok(None),
             (cert, key, client_ca) => {
                 let flags = [
                     ("--tls-cert", cert.is_none()),
@@ -222,6 +244,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn client_names_are_names_and_need_mtls() {
+        let files = |further: &[&str]| {
+            let args = Args::parse_from([&["x", "serve"], further].concat());
+            let Command::Serve(serve) = args.command else { panic!() };
+            serve.tls.files()
+        };
+        let all = ["--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "a"];
+        let named = files(&[&all[..], &["--tls-client-name", "autoscaler"]].concat()).unwrap();
+        assert_eq!(named.unwrap().client_names.len(), 1);
+        let refused = files(&[&all[..], &["--tls-client-name", "not a name"]].concat()).unwrap_err();
+        assert!(refused.contains("not a name"), "{refused}");
+        let alone = files(&["--tls-client-name", "autoscaler"]).unwrap_err();
+        assert!(alone.contains("--tls-cert"), "{alone}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The running server: puts the parts together, listens, and stops gracefully. Decides nothing about groups.
 
+mod client_names;
 mod incoming;
 mod listen;
 mod tls;

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
+
+use super::client_names;
 
 /// The PEM files of mTLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authorities whose clients may connect.
     pub client_ca: PathBuf,
+    /// If there are any, only clients whose certificate carries one of these names may.
+    pub client_names: Vec<ServerName<'static>>,
 }
 
 impl TlsFiles {
@@ -127,7 +131,7 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(&error))?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(client_names::restrict(verifier, &files.client_names))
         .with_single_cert(certs, key)
         .map_err(|error| unusable(&error))?;
     // grpc-go closes a connection on which HTTP/2 was not agreed upon.

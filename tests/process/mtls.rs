@@ -32,6 +32,11 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with_names(&[]).await
+    }
+
+    /// Only clients of these names may connect.
+    async fn with_names(names: &[&'static str]) -> Self {
         let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str| dir.path().join(name);
@@ -39,6 +44,7 @@ impl Scene {
             cert: file("cert.pem"),
             key: file("key.pem"),
             client_ca: file("ca.pem"),
+            client_names: names.iter().map(|name| ServerName::try_from(*name).unwrap()).collect(),
         };
         let certificate = servers.server("localhost");
         install(dir.path(), &certificate.cert, &certificate.key);
@@ -111,6 +117,18 @@ async fn certificates_that_change_on_disk_are_taken_over_after_two_looks_and_wro
         scene.server.look_at_certificates();
     }
     scene.call(client(&strangers)).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_names_are_given_only_clients_of_these_names_may_connect() {
+    // What the tests' clients are called.
+    let scene = Scene::with_names(&["somebody-else", "cluster-autoscaler"]).await;
+    let client = scene.trust().identity(scene.clients.client().identity());
+    scene.call(client).await.unwrap();
+
+    let scene = Scene::with_names(&["somebody-else"]).await;
+    let client = scene.trust().identity(scene.clients.client().identity());
+    assert!(scene.call(client).await.is_err());
 }
 
 /// A TLS connection below gRPC. With TLS 1.3 a client learns that it is refused only when it reads.
@@ -295,6 +313,7 @@ async fn a_unix_socket_asks_for_certificates_too() {
             cert: file("cert.pem"),
             key: file("key.pem"),
             client_ca: file("ca.pem"),
+            client_names: Vec::new(),
         }),
         timings: quick(),
     };
