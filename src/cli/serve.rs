@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::CliError;
 use super::args::{KubernetesArgs, ServeArgs};
-use crate::config;
+use crate::config::{self, Change};
 use crate::kubernetes::{ClientConfig, KubeconfigSource, KubernetesCluster, NoCluster};
 use crate::provider::Timings;
 use crate::provider::ports::Cluster;
@@ -58,8 +58,11 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
             },
             // Small local files, read on the thread that has nothing else to do.
             _ = looks.tick() => {
-                if let Some(read) = watch.look() {
-                    server.reload(read);
+                match watch.look() {
+                    None => {}
+                    Some(Change::Config(config)) => server.reload(Ok::<_, String>(*config)),
+                    Some(Change::Wrong(what)) => server.reload(Err(what)),
+                    Some(Change::WellAgain) => tracing::info!("the configuration is as it was before it was refused"),
                 }
                 server.look_at_certificates();
             }

@@ -37,7 +37,7 @@ use std::path::Path;
 
 pub use self::error::{ConfigError, Problem};
 use self::paths::Paths;
-pub use self::watch::{Reading, Watch};
+pub use self::watch::{Change, Watch};
 use crate::domain::ids::ClusterId;
 use crate::domain::spec::{Endpoint, JoinSettings, NodeGroupSpec};
 use crate::secret::SecretSource;

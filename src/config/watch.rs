@@ -6,15 +6,26 @@ use std::path::PathBuf;
 
 use super::{Config, load};
 
-/// What a look at the file gave: the configuration, or all that is wrong with it.
-pub type Reading = Result<Config, String>;
+/// What a look found that was not known before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Another configuration.
+    Config(Box<Config>),
+    /// The file, or one that it names, is wrong; how.
+    Wrong(String),
+    /// The file was wrong, and is as it was before that.
+    WellAgain,
+}
 
 /// The configuration file, as it was told last.
 #[derive(Debug)]
 pub struct Watch {
     path: PathBuf,
-    told: Reading,
-    seen: Option<Reading>,
+    /// The last configuration that was told.
+    config: Config,
+    /// What is wrong with the file since then.
+    wrong: Option<String>,
+    seen: Option<Result<Config, String>>,
 }
 
 impl Watch {
@@ -23,7 +34,8 @@ impl Watch {
     pub fn new(path: PathBuf, config: Config) -> Self {
         Self {
             path,
-            told: Ok(config),
+            config,
+            wrong: None,
             seen: None,
         }
     }
@@ -31,10 +43,11 @@ impl Watch {
     /// Reads the file, and the files that it names. `Some` if that is not what was told last, and was the same in two
     /// looks in a row: a file that is being written is not to be taken for the whole of it. Each state is told once.
     ///
-    /// Tokens in files are no part of it; they are read anew whenever they are needed.
-    pub fn look(&mut self) -> Option<Reading> {
+    /// What a token file holds is no change, because it is read anew whenever it is needed; that it cannot be read is
+    /// one.
+    pub fn look(&mut self) -> Option<Change> {
         let read = self.read();
-        if read == self.told {
+        if self.is_told(&read) {
             self.seen = None;
             return None;
         }
@@ -42,23 +55,45 @@ impl Watch {
             self.seen = Some(read);
             return None;
         }
-        Some(self.tell(read))
+        Some(match self.tell(read) {
+            Ok(None) => Change::WellAgain,
+            Ok(Some(config)) => Change::Config(Box::new(config)),
+            Err(wrong) => Change::Wrong(wrong),
+        })
     }
 
     /// Reads the file for somebody who asked for it, changed or not.
-    pub fn reread(&mut self) -> Reading {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn reread(&mut self) -> Result<Config, String> {
         let read = self.read();
-        self.tell(read)
+        self.tell(read)?;
+        Ok(self.config.clone())
     }
 
-    fn read(&self) -> Reading {
+    fn read(&self) -> Result<Config, String> {
         load(&self.path).map_err(|error| error.to_string())
     }
 
-    fn tell(&mut self, read: Reading) -> Reading {
+    fn is_told(&self, read: &Result<Config, String>) -> bool {
+        match (read, &self.wrong) {
+            (Ok(config), None) => *config == self.config,
+            (Err(wrong), Some(told)) => wrong == told,
+            _ => false,
+        }
+    }
+
+    /// The configuration, if it is another one.
+    fn tell(&mut self, read: Result<Config, String>) -> Result<Option<Config>, String> {
         self.seen = None;
-        self.told.clone_from(&read);
-        read
+        self.wrong = read.as_ref().err().cloned();
+        let config = read?;
+        if config == self.config {
+            return Ok(None);
+        }
+        self.config = config.clone();
+        Ok(Some(config))
     }
 }
 
@@ -73,8 +108,11 @@ mod tests {
         )
     }
 
-    fn max(read: Option<Reading>) -> Option<Result<u32, String>> {
-        read.map(|read| read.map(|config| config.groups[0].spec.limits.max))
+    fn max(change: Option<Change>) -> Option<u32> {
+        match change? {
+            Change::Config(config) => Some(config.groups[0].spec.limits.max),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -89,18 +127,21 @@ mod tests {
         assert_eq!(watch.look(), None, "it may be half written");
         std::fs::write(&path, text(5)).unwrap();
         assert_eq!(watch.look(), None, "it is another one again");
-        assert_eq!(max(watch.look()), Some(Ok(5)));
+        assert_eq!(max(watch.look()), Some(5));
         assert_eq!(watch.look(), None);
 
         std::fs::write(&path, "nonsense").unwrap();
         assert_eq!(watch.look(), None);
-        let refusal = max(watch.look()).unwrap().unwrap_err();
-        assert!(refusal.contains("cloud-config"), "{refusal}");
+        let refusal = watch.look();
+        assert!(
+            matches!(&refusal, Some(Change::Wrong(what)) if what.contains("cloud-config")),
+            "{refusal:?}"
+        );
         assert_eq!(watch.look(), None, "a refusal is told once");
 
         std::fs::write(&path, text(5)).unwrap();
         assert_eq!(watch.look(), None);
-        assert_eq!(max(watch.look()), Some(Ok(5)), "that it is well again is told, too");
+        assert_eq!(watch.look(), Some(Change::WellAgain), "nothing is to be taken over");
     }
 
     #[test]
@@ -114,7 +155,7 @@ mod tests {
         std::fs::write(&path, text(3)).unwrap();
         assert_eq!(watch.look(), None);
         assert_eq!(watch.look(), None);
-        assert_eq!(max(Some(watch.reread())), Some(Ok(3)));
+        assert_eq!(watch.reread().unwrap().groups[0].spec.limits.max, 3);
     }
 
     #[test]
@@ -135,6 +176,6 @@ mod tests {
         link("..2", "..data_tmp");
         std::fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
         assert_eq!(watch.look(), None);
-        assert_eq!(max(watch.look()), Some(Ok(4)));
+        assert_eq!(max(watch.look()), Some(4));
     }
 }

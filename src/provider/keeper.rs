@@ -2,42 +2,57 @@
 //! that are due. It ends with the server, or with its group, and a host that is down slows down nobody but its own
 //! keeper.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::StreamExt as _;
+use futures::FutureExt as _;
 use tokio::time::Instant;
 
 use super::managed::{Connection, HostStatus, ManagedGroup};
 use super::ports::ClusterStatus;
-use super::{Shared, removal};
-use crate::domain::failure::HostError;
+use super::{Shared, boots, removal};
+use crate::domain::failure::{HostError, HostErrorKind};
 use crate::domain::group::{Event, Observed, Phase};
-use crate::domain::ids::{Hostname, InstanceId};
 use crate::domain::moment::Moment;
-use crate::domain::vm::{UserdataState, Vm};
+use crate::domain::vm::Vm;
 
-/// Health checks at once per group.
-const HEALTH_CONCURRENCY: usize = 8;
-/// Lines of serial log that a failure quotes.
-const LOG_LINES: u32 = 20;
+/// What came of asking the host for its VMs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    Applied,
+    Failed,
+    /// A reload came meanwhile: it may be about another host.
+    Outdated,
+}
 
-/// Runs until the server stops or the group is no more.
+/// Runs until the server stops or the group is no more. A panic, which would be a fault of ours, costs one round and
+/// not the group.
 pub(super) async fn run(shared: Arc<Shared>, managed: Arc<ManagedGroup>) {
+    while AssertUnwindSafe(keep(&shared, &managed)).catch_unwind().await.is_err() {
+        tracing::error!(group = %managed.id, "the keeper of the group panicked and starts anew; please report this");
+        tokio::time::sleep(shared.timings.retry).await;
+    }
+}
+
+async fn keep(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>) {
     let mut failures_in_a_row = 0;
     let mut live_since = None;
     loop {
         let live = shared.node_index().status == ClusterStatus::Live;
         live_since = live.then(|| live_since.unwrap_or_else(|| shared.clock.now()));
-        let listed = tokio::select! {
+        let listing = tokio::select! {
             biased;
             // A host that hangs does not hold the server's end.
             () = managed.ended.cancelled() => return,
-            listed = round(&shared, &managed, live_since) => listed,
+            listing = round(shared, managed, live_since) => listing,
         };
         managed.changed.notify_waiters();
-        failures_in_a_row = if listed { 0 } else { failures_in_a_row + 1 };
-        let until = Instant::now() + pause(&shared, &managed, failures_in_a_row);
+        failures_in_a_row = match listing {
+            Listing::Applied | Listing::Outdated => 0,
+            Listing::Failed => failures_in_a_row + 1,
+        };
+        let until = Instant::now() + pause(shared, managed, failures_in_a_row);
         let earliest = match failures_in_a_row {
             0 => Instant::now() + shared.timings.poll_gap,
             // A host that is down is not asked more often because somebody is impatient.
@@ -46,6 +61,8 @@ pub(super) async fn run(shared: Arc<Shared>, managed: Arc<ManagedGroup>) {
         tokio::select! {
             biased;
             () = managed.ended.cancelled() => return,
+            // What was down may be another host, or the same under its right address.
+            () = managed.reconnected.notified() => failures_in_a_row = 0,
             () = tokio::time::sleep_until(until) => {}
             () = async { managed.wake.notified().await; tokio::time::sleep_until(earliest).await } => {}
         }
@@ -67,18 +84,19 @@ fn pause(shared: &Shared, managed: &ManagedGroup, failures_in_a_row: u32) -> Dur
     if settled { timings.poll_idle } else { timings.poll_busy }
 }
 
-/// One round; whether the host answered. `live_since`: since when the cluster's list of Nodes is complete and fresh.
-async fn round(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, live_since: Option<Moment>) -> bool {
+/// One round. `live_since`: since when the cluster's list of Nodes is complete and fresh.
+async fn round(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, live_since: Option<Moment>) -> Listing {
     let connection = managed.connection.load_full();
     read_host_group(shared, managed, &connection).await;
-    let answered = list(shared, managed, &connection).await;
+    let listing = list(shared, managed, &connection).await;
     take_over_nodes(shared, managed);
-    if answered {
-        check_userdata(shared, managed, &connection).await;
-    }
     removal::start_due(shared, managed);
-    fail_overdue_joins(shared, managed, live_since).await;
-    answered
+    if listing == Listing::Applied {
+        boots::check_userdata(shared, managed, &connection).await;
+    }
+    let host_answers = listing == Listing::Applied;
+    boots::fail_overdue_joins(shared, managed, host_answers, live_since).await;
+    listing
 }
 
 /// Reads what kind of VMs the host group gives, if that is not known or old.
@@ -92,7 +110,7 @@ async fn read_host_group(shared: &Shared, managed: &ManagedGroup, connection: &C
     let Ok(groups) = connection.host.host_groups().await else {
         return;
     };
-    if !std::ptr::eq(connection, &raw const **managed.connection.load()) {
+    if !managed.is_current(connection) {
         return; // a reload came between: it was the wrong host that answered
     }
     let wanted = &connection.config.spec.host_group;
@@ -113,37 +131,40 @@ async fn read_host_group(shared: &Shared, managed: &ManagedGroup, connection: &C
     managed.find_shape();
 }
 
-async fn list(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, connection: &Connection) -> bool {
+async fn list(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, connection: &Connection) -> Listing {
     // Read before the listing is asked for: a Node that is in it had its VM before.
     let nodes = shared.node_index();
     let number = managed.state().group.begin_listing();
     let answer = connection.host.list_vms(&connection.config.spec.host_group, None).await;
     match answer {
         Ok(vms) => {
-            let observed = apply(shared, managed, number, &vms, &nodes);
+            let Some(observed) = apply(shared, managed, connection, number, &vms, &nodes) else {
+                return Listing::Outdated;
+            };
             removal::remove_surplus(shared, managed, observed.surplus);
             removal::remove_stale_nodes(shared, managed, observed.stale_nodes);
-            true
+            Listing::Applied
         }
-        Err(error) => {
-            managed.state().group.listing_failed();
-            note_down(shared, managed, connection, error);
-            false
-        }
+        Err(error) => note_down(shared, managed, connection, &error),
     }
 }
 
+/// Applies a listing; `None` if it is of a host that is no longer the group's.
 fn apply(
     shared: &Shared,
     managed: &ManagedGroup,
+    connection: &Connection,
     number: u64,
     vms: &[Vm],
     nodes: &super::nodes::NodeIndex,
-) -> Observed {
+) -> Option<Observed> {
     let now = shared.clock.now();
     let of_group = nodes.of_group(&managed.id);
     let (observed, was) = {
         let mut state = managed.state();
+        if !managed.is_current(connection) {
+            return None;
+        }
         let mut observed = state
             .group
             .apply_listing(number, vms, &of_group, shared.timings.patience, now);
@@ -159,26 +180,42 @@ fn apply(
     };
     managed.listed.send_replace(true);
     if !matches!(was, HostStatus::Up { .. }) {
-        let host = managed.connection.load().config.endpoint.to_string();
+        let host = connection.config.endpoint.to_string();
         let was_down = matches!(was, HostStatus::Down { .. });
         shared.journal.host_up(&managed.id, &host, was_down);
     }
     shared.journal.record(&managed.id, &observed.events);
-    observed
+    Some(observed)
 }
 
-/// Notes that the host does not answer; the first time with a line of log.
-fn note_down(shared: &Shared, managed: &ManagedGroup, connection: &Connection, error: HostError) {
+/// Notes that the host does not answer; the first time with a line of log, and again if it turns out that it does
+/// not accept our token: that will not go away by itself.
+fn note_down(shared: &Shared, managed: &ManagedGroup, connection: &Connection, error: &HostError) -> Listing {
     let now = shared.clock.now();
-    let (since, is_news) = match managed.state().host {
-        HostStatus::Down { since, .. } => (since, false),
-        HostStatus::Unknown | HostStatus::Up { .. } => (now, true),
+    let is_news = {
+        let mut state = managed.state();
+        if !managed.is_current(connection) {
+            return Listing::Outdated;
+        }
+        state.group.listing_failed();
+        let (since, is_news) = match &state.host {
+            HostStatus::Down { since, error: known } => {
+                let refused = |error: &HostError| error.kind == HostErrorKind::Unauthorized;
+                (*since, refused(error) && !refused(known))
+            }
+            HostStatus::Unknown | HostStatus::Up { .. } => (now, true),
+        };
+        state.host = HostStatus::Down {
+            since,
+            error: error.clone(),
+        };
+        is_news
     };
     if is_news {
         let host = connection.config.endpoint.to_string();
-        shared.journal.host_down(&managed.id, &host, &error);
+        shared.journal.host_down(&managed.id, &host, error);
     }
-    managed.state().host = HostStatus::Down { since, error };
+    Listing::Failed
 }
 
 /// Takes over what the cluster knows of the group's Nodes.
@@ -190,91 +227,4 @@ pub(super) fn take_over_nodes(shared: &Shared, managed: &ManagedGroup) {
     };
     shared.journal.record(&managed.id, &events);
     managed.find_shape();
-}
-
-/// Gives the VMs up whose Node did not register in time, each with the end of its serial log if the host gives it.
-async fn fail_overdue_joins(shared: &Shared, managed: &ManagedGroup, live_since: Option<Moment>) {
-    let mut patience = shared.timings.patience;
-    let now = shared.clock.now();
-    // Nothing can join while the API is away; once it is back, agents that waited for it need a moment.
-    if live_since.is_none_or(|since| now.since(since) < patience.join_after_userdata) {
-        return;
-    }
-    let connection = managed.connection.load_full();
-    if let Some(own) = connection.config.spec.overrides.max_node_provision_time {
-        patience.join = own;
-    }
-    let overdue = managed.state().group.overdue_joins(patience, now);
-    let logs = futures::stream::iter(overdue).map(|(id, hostname)| {
-        let connection = &connection;
-        async move { (id, serial_log(shared, connection, &hostname).await) }
-    });
-    let logs: Vec<(InstanceId, String)> = logs.buffer_unordered(HEALTH_CONCURRENCY).collect().await;
-    // Their Nodes may have registered while the logs were read.
-    take_over_nodes(shared, managed);
-    for (id, log) in logs {
-        let event = managed.state().group.fail_overdue_join(&id, &log, patience, now);
-        shared.journal.record(&managed.id, event.as_slice());
-    }
-}
-
-/// The end of a VM's serial log. Who waits for it waits for a moment only: why a launch failed must not be told late
-/// because the host is slow.
-async fn serial_log(shared: &Shared, connection: &Connection, hostname: &Hostname) -> String {
-    let asked = connection.host.serial_log_tail(hostname, LOG_LINES);
-    match tokio::time::timeout(shared.timings.health_round, asked).await {
-        Ok(Ok(log)) => log,
-        Ok(Err(error)) => format!("(not to be had: {error})"),
-        Err(_) => "(not to be had: no answer in time)".to_owned(),
-    }
-}
-
-/// Asks the booting VMs how far their userdata is, beginning behind the one that was asked last: agents that hang may
-/// use a round up, but not the next one.
-async fn check_userdata(shared: &Shared, managed: &ManagedGroup, connection: &Connection) {
-    let booting = {
-        let state = managed.state();
-        let mut booting: Vec<(InstanceId, Hostname)> = state
-            .group
-            .slots()
-            .filter_map(|(id, slot)| match &slot.phase {
-                Phase::Booting(vm) if !vm.halted && vm.userdata_done.is_none() => {
-                    Some((id.clone(), vm.hostname.clone()))
-                }
-                _ => None,
-            })
-            .collect();
-        let asked_last = state.health_asked_last.as_ref();
-        let next = booting.partition_point(|(id, _)| Some(id) <= asked_last);
-        booting.rotate_left(next);
-        booting
-    };
-    let round = futures::stream::iter(booting).for_each_concurrent(HEALTH_CONCURRENCY, |(id, hostname)| {
-        check_one(shared, managed, connection, id, hostname)
-    });
-    // What was not reached in this round is reached in the next.
-    let _ = tokio::time::timeout(shared.timings.health_round, round).await;
-}
-
-async fn check_one(
-    shared: &Shared,
-    managed: &ManagedGroup,
-    connection: &Connection,
-    id: InstanceId,
-    hostname: Hostname,
-) {
-    managed.state().health_asked_last = Some(id.clone());
-    let Ok(userdata) = connection.host.userdata_state(&hostname).await else {
-        return;
-    };
-    let log = match userdata {
-        UserdataState::Exited(code) if code != 0 => serial_log(shared, connection, &hostname).await,
-        _ => String::new(),
-    };
-    let nodes_are_known = shared.node_index().status != ClusterStatus::Absent;
-    let event = managed
-        .state()
-        .group
-        .apply_userdata(&id, userdata, &log, nodes_are_known, shared.clock.now());
-    shared.journal.record(&managed.id, event.as_slice());
 }

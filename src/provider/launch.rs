@@ -73,7 +73,13 @@ impl Launch {
             if !self.has_room() {
                 return None;
             }
-            Some(self.turn().await)
+            match self.turn_at_living_host().await {
+                Ok(permit) => Some(permit),
+                Err(failure) => {
+                    self.fail(failure);
+                    None
+                }
+            }
         };
         let turn = tokio::select! {
             biased;
@@ -102,6 +108,31 @@ impl Launch {
                 return;
             }
             changed.await;
+        }
+    }
+
+    /// Waits for its turn, unless the host is dead: then nobody waits for those who try it first, one after another.
+    async fn turn_at_living_host(&self) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+        let turn = tokio::select! {
+            biased;
+            failure = self.host_dead() => return Err(failure),
+            turn = self.turn() => turn,
+        };
+        Ok(turn)
+    }
+
+    /// Ends once nobody has answered for so long that another group should get its chance.
+    async fn host_dead(&self) -> Failure {
+        loop {
+            let changed = self.managed.changed.notified();
+            let is_dead = self
+                .managed
+                .is_dead(self.shared.timings.unreachable, self.shared.clock.now());
+            if let (true, HostStatus::Down { error, .. }) = (is_dead, &self.managed.state().host) {
+                return Failure::from(error);
+            }
+            // The keeper looks at a dead host seldom; that it is dead is known sooner.
+            let _ = tokio::time::timeout(self.shared.timings.retry, changed).await;
         }
     }
 
@@ -235,10 +266,7 @@ impl Launch {
             }
             // The host said that there is a VM, or may still be making one: it must turn up, and is never asked for
             // a second time.
-            RequestFate::Unclear | RequestFate::MayStillHappen => match self.search(connection, u32::MAX).await {
-                Search::Absent => Search::Unknown,
-                other => other,
-            },
+            RequestFate::Unclear | RequestFate::MayStillHappen => self.search(connection, u32::MAX).await,
         }
     }
 
@@ -253,25 +281,21 @@ impl Launch {
                 .host
                 .list_vms(&connection.config.spec.host_group, Some(&tag))
                 .await;
-            let outcome = match answer {
+            match answer {
                 Ok(vms) => match removal::of_launch(&vms, &self.launch) {
                     Some(vm) => return Search::Found(vm.hostname.clone()),
-                    None => {
-                        missed += 1;
-                        Search::Absent
-                    }
+                    None => missed += 1,
                 },
-                Err(_) => {
-                    missed = 0;
-                    Search::Unknown
-                }
-            };
+                Err(_) => missed = 0,
+            }
             if let Some(hostname) = self.seen_otherwise() {
                 return Search::Found(hostname);
             }
-            let time_is_up = self.shared.clock.now().since(begun) >= self.shared.timings.look_up;
-            if missed >= misses || time_is_up {
-                return outcome;
+            if missed >= misses {
+                return Search::Absent;
+            }
+            if self.shared.clock.now().since(begun) >= self.shared.timings.look_up {
+                return Search::Unknown;
             }
             tokio::time::sleep(self.shared.timings.retry).await;
         }
@@ -279,8 +303,10 @@ impl Launch {
 
     /// The VM, if a listing or its Node showed it.
     fn seen_otherwise(&self) -> Option<Hostname> {
-        keeper::take_over_nodes(&self.shared, &self.managed);
         let id = InstanceId::of_launch(&self.managed.id, &self.launch);
+        if self.shared.node_index().has_own(&self.managed.id, &id) {
+            keeper::take_over_nodes(&self.shared, &self.managed);
+        }
         let state = self.managed.state();
         match &state.group.slot(&id)?.phase {
             Phase::Booting(vm) | Phase::Running(vm) => Some(vm.hostname.clone()),
@@ -368,7 +394,10 @@ impl Launch {
             };
             let gone_too_long = never_tried(&error) && self.is_down_too_long();
             let hopeless = !never_tried(&error) && (tries >= MAX_POSTS || !may_repeat(&error));
-            if gone_too_long || hopeless || self.was_given_up() {
+            let is_dead = self
+                .managed
+                .is_dead(self.shared.timings.unreachable, self.shared.clock.now());
+            if gone_too_long || hopeless || is_dead || self.was_given_up() {
                 let mut failure = Failure::from(&error);
                 if failure.code == FailureCode::HostGroupNotFound {
                     failure.code = FailureCode::HostError; // it was the secrets that were not found

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::ports::SlicerHost;
 use super::secret::TokenSecret;
 use crate::config::GroupConfig;
-use crate::domain::failure::HostError;
+use crate::domain::failure::{HostError, HostErrorKind};
 use crate::domain::group::Group;
 use crate::domain::ids::{ClusterId, Hostname, InstanceId, NodeGroupId};
 use crate::domain::moment::Moment;
@@ -80,6 +80,8 @@ pub enum HostStatus {
 pub(super) struct RemovalAttempt {
     pub(super) count: u32,
     pub(super) running: bool,
+    /// Whether somebody was told that it takes more than one.
+    pub(super) told: bool,
     pub(super) not_before: Moment,
 }
 
@@ -127,6 +129,8 @@ pub(super) struct ManagedGroup {
     state: Mutex<GroupState>,
     /// Asks the keeper to list soon.
     pub(super) wake: Notify,
+    /// Told when another host, or another configuration of it, is to be asked from now on.
+    pub(super) reconnected: Notify,
     /// Told after every listing.
     pub(super) changed: Notify,
     /// Whether the host ever listed the group's VMs.
@@ -160,6 +164,7 @@ impl ManagedGroup {
             retired: AtomicBool::new(false),
             state: Mutex::new(state),
             wake: Notify::new(),
+            reconnected: Notify::new(),
             changed: Notify::new(),
             listed: watch::Sender::new(false),
             ended,
@@ -198,7 +203,23 @@ impl ManagedGroup {
             }
         }
         self.find_shape();
-        self.wake.notify_one();
+        self.reconnected.notify_one();
+    }
+
+    /// Whether this is still what the group is connected to. To be asked under the lock of the state, where what a host
+    /// answered is applied: a reload may have come while the answer was under way, and it says nothing of the new host.
+    pub(super) fn is_current(&self, connection: &Connection) -> bool {
+        std::ptr::eq(connection, &raw const **self.connection.load())
+    }
+
+    /// Whether nobody has answered for `patience` or longer.
+    pub(super) fn is_dead(&self, patience: Duration, now: Moment) -> bool {
+        match &self.state().host {
+            HostStatus::Down { since, error } => {
+                error.kind == HostErrorKind::Unreachable && now.since(*since) >= patience
+            }
+            HostStatus::Unknown | HostStatus::Up { .. } => false,
+        }
     }
 
     /// Works the shape out anew from all that is known. A shape once known is never forgotten: a group that vanished

@@ -1,8 +1,10 @@
 //! The provider: one method for each RPC in the project's own terms, and the jobs behind them.
 //!
 //! `reads` are answered from memory and never fail for a host's sake. `changes` change the state in memory first, under
-//! the group's lock, and leave the slow part to tracked jobs: `keeper` lists, `launch` creates, `removal` deletes. The outside is reached through [`ports`] only. Nothing here knows gRPC, REST or the Kubernetes client.
+//! the group's lock, and leave the slow part to tracked jobs: `keeper` lists, `launch` creates, `boots` follows until the Node
+//! registers, `removal` deletes. The outside is reached through [`ports`] only. Nothing here knows gRPC, REST or the Kubernetes client.
 
+mod boots;
 mod changes;
 mod clock;
 mod entropy;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ports::{ClusterStatus, NodeSnapshot};
 use crate::domain::group::GroupNodes;
-use crate::domain::ids::{NodeGroupId, NodeName, PROVIDER_ID_PREFIX, parse_provider_id};
+use crate::domain::ids::{InstanceId, NodeGroupId, NodeName, PROVIDER_ID_PREFIX, parse_provider_id};
 use crate::domain::node::{LABEL_HOST_GROUP, LABEL_HOSTNAME, NodeRecord};
 
 /// Labels of Nodes that no group may ever claim: deleting them would be the end of the cluster.
@@ -58,6 +58,12 @@ impl NodeIndex {
     /// Whether it was made from this very snapshot.
     pub(super) fn is_of(&self, snapshot: &NodeSnapshot) -> bool {
         self.status == snapshot.status && Arc::ptr_eq(&self.source, &snapshot.nodes)
+    }
+
+    /// Whether the Node of this instance has registered.
+    pub(super) fn has_own(&self, group: &NodeGroupId, id: &InstanceId) -> bool {
+        let nodes = self.groups.get(group);
+        nodes.is_some_and(|nodes| nodes.own.iter().any(|node| node.provider_id == id.as_str()))
     }
 
     pub(super) fn of_group(&self, group: &NodeGroupId) -> GroupNodes<'_> {

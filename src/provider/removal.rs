@@ -14,6 +14,9 @@ use crate::domain::group::{Phase, SlotVm, StaleNode};
 use crate::domain::ids::{Hostname, InstanceId, LaunchId};
 use crate::domain::vm::{Vm, VmTags};
 
+/// After so many deletes that the host accepted, a VM that is still there is told of.
+const ACCEPTED_IN_VAIN: u32 = 3;
+
 /// Starts an attempt for every instance that is being removed and has a VM, unless one is running or it is too soon.
 pub(super) fn start_due(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>) {
     for (id, vm) in take_due(shared, managed) {
@@ -28,7 +31,7 @@ fn take_due(shared: &Shared, managed: &ManagedGroup) -> Vec<(InstanceId, SlotVm)
     let mut guard = managed.state();
     let state = &mut *guard;
     // Nobody would hear it. The keeper looks for the host, and calls again once it has found it.
-    if matches!(&state.host, HostStatus::Down { error, .. } if error.kind == HostErrorKind::Unreachable) {
+    if is_unreachable(&state.host) {
         return Vec::new();
     }
     let deleting: Vec<(InstanceId, SlotVm)> = state
@@ -48,6 +51,7 @@ fn take_due(shared: &Shared, managed: &ManagedGroup) -> Vec<(InstanceId, SlotVm)
         let attempt = state.removal_attempts.entry(id.clone()).or_insert(RemovalAttempt {
             count: 0,
             running: false,
+            told: false,
             not_before: now,
         });
         let is_due = !attempt.running && now >= attempt.not_before;
@@ -61,39 +65,53 @@ fn take_due(shared: &Shared, managed: &ManagedGroup) -> Vec<(InstanceId, SlotVm)
 }
 
 async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &SlotVm) {
+    let turn = turn(managed).await;
+    if is_unreachable(&managed.state().host) {
+        // It went down meanwhile: no attempt, and none of those that wait makes one.
+        if let Some(attempt) = managed.state().removal_attempts.get_mut(id) {
+            attempt.running = false;
+            attempt.count = attempt.count.saturating_sub(1);
+        }
+        return;
+    }
     let outcome = delete(managed, id, vm).await;
-    if let Err(error) = &outcome {
+    drop(turn);
+    if outcome.is_err() {
         shared.journal.metrics().removal_failed(&managed.id);
-        let is_news = matches!(managed.state().removal_attempts.get(id), Some(attempt) if attempt.count == 1);
-        tell_failure(shared, managed, id, vm, error, is_news);
     }
     let now = shared.clock.now();
+    let mut why = None;
     if let Some(attempt) = managed.state().removal_attempts.get_mut(id) {
         let timings = &shared.timings;
         let pause = timings.delete_retry * 2_u32.saturating_pow(attempt.count.min(10));
         attempt.running = false;
         attempt.not_before = now.plus(pause.min(timings.delete_retry_max));
+        why = match outcome {
+            Err(error) => Some(error.to_string()),
+            Ok(true) => stays(attempt.count),
+            Ok(false) => None,
+        };
+        if why.is_some() && std::mem::replace(&mut attempt.told, true) {
+            why = None;
+        }
+    }
+    if let Some(why) = why {
+        tracing::warn!(group = %managed.id, instance = %id, vm = %vm.hostname, error = why, "VM could not be removed; trying again");
+        shared
+            .journal
+            .note(&managed.id, format!("{id} could not be removed: {why}"));
     }
     managed.wake.notify_one();
 }
 
-/// The first failure is news; those of the repetitions are counted, and told to who looks closely.
-fn tell_failure(
-    shared: &Shared,
-    managed: &ManagedGroup,
-    id: &InstanceId,
-    vm: &SlotVm,
-    error: &HostError,
-    is_news: bool,
-) {
-    if !is_news {
-        tracing::debug!(group = %managed.id, instance = %id, vm = %vm.hostname, %error, "VM could still not be removed");
-        return;
-    }
-    tracing::warn!(group = %managed.id, instance = %id, vm = %vm.hostname, %error, "VM could not be removed; trying again");
-    shared
-        .journal
-        .note(&managed.id, format!("{id} could not be removed: {error}"));
+/// Deletes that a host accepts, and that change nothing, are worth a word, too. The last of the first few may just be
+/// slow.
+fn stays(count: u32) -> Option<String> {
+    (count >= ACCEPTED_IN_VAIN).then(|| format!("the host has accepted {count} deletes, but the VM is still there"))
+}
+
+fn is_unreachable(host: &HostStatus) -> bool {
+    matches!(host, HostStatus::Down { error, .. } if error.kind == HostErrorKind::Unreachable)
 }
 
 /// Waits for its turn among the removals of a host. A reload may come meanwhile: what the group is connected to is to be
@@ -104,9 +122,8 @@ async fn turn(managed: &ManagedGroup) -> Option<OwnedSemaphorePermit> {
 }
 
 /// Deletes the VM of an instance, after one more look that it still is the VM of this instance: Slicer gives
-/// hostnames again, and deletes by hostname.
-async fn delete(managed: &ManagedGroup, id: &InstanceId, vm: &SlotVm) -> Result<(), HostError> {
-    let _turn = turn(managed).await;
+/// hostnames again, and deletes by hostname. Whether there was one, and the host accepted its delete.
+async fn delete(managed: &ManagedGroup, id: &InstanceId, vm: &SlotVm) -> Result<bool, HostError> {
     let connection = managed.connection.load_full();
     let host_group = &connection.config.spec.host_group;
     let found = match id.launch_of(&managed.id) {
@@ -125,11 +142,11 @@ async fn delete(managed: &ManagedGroup, id: &InstanceId, vm: &SlotVm) -> Result<
             vms.iter().find(same).map(|vm| vm.hostname.clone())
         }
     };
-    let Some(hostname) = found else { return Ok(()) };
+    let Some(hostname) = found else { return Ok(false) };
     tracing::debug!(group = %managed.id, instance = %id, vm = %hostname, "deleting VM");
     match connection.host.delete_vm(host_group, &hostname).await {
-        Err(error) if error.kind == HostErrorKind::NotFound => Ok(()),
-        outcome => outcome,
+        Err(error) if error.kind == HostErrorKind::NotFound => Ok(false),
+        outcome => outcome.map(|()| true),
     }
 }
 

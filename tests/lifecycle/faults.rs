@@ -255,6 +255,32 @@ async fn userdata_that_fails_shows_its_exit_code_and_the_end_of_the_serial_log()
 }
 
 #[tokio::test]
+async fn failed_userdata_is_told_although_the_host_hangs_on_serial_logs() {
+    let (host, _server, mut client) = scene().await;
+    host.simulator.order_userdata_to_come(UserdataOrder::ExitCode(12));
+    let every = |route, kind| host.simulator.switch_on(Fault::every(route, kind)).unwrap();
+    every(RouteClass::Logs, FaultKind::Hang);
+    every(RouteClass::Health, FaultKind::DelayAfter { ms: 50 });
+    increase(&mut client, "agents", 8).await.unwrap();
+    let told = eventually("every failure told", async || {
+        let all = instances(&mut client, "agents").await;
+        let told: Vec<String> = all
+            .iter()
+            .filter_map(error_of)
+            .map(|error| error.error_message.clone())
+            .collect();
+        (told.len() == 8).then_some(told)
+    })
+    .await;
+    for story in told {
+        assert!(
+            story.contains("exit code 12") && story.contains("not to be had"),
+            "{story}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_vm_that_vanishes_lowers_the_target() {
     let (host, _server, mut client) = scene().await;
     increase(&mut client, "agents", 2).await.unwrap();

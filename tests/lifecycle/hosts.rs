@@ -186,6 +186,26 @@ async fn a_removal_that_fails_again_and_again_is_logged_once_and_done_when_the_h
 }
 
 #[tokio::test]
+async fn a_vm_that_stays_although_its_host_accepts_the_deletes_is_told_of_once() {
+    log::collect();
+    let host = host("patient").await;
+    let server = start(&(global("") + &nodegroup("patient", &host.running.url, ""))).await;
+    let mut client = client(&server).await;
+    wait_for_group(&mut client, "patient").await;
+    increase(&mut client, "patient", 1).await.unwrap();
+    let all = ids(&wait_for(&mut client, "patient", 1, InstanceRunning).await);
+    host.simulator
+        .switch_on(Fault::every(RouteClass::Delete, status(200)))
+        .unwrap();
+    delete(&mut client, "patient", &all).await.unwrap();
+    eventually("six attempts", async || {
+        (host.simulator.requests().count(DELETE) >= 6).then_some(())
+    })
+    .await;
+    assert_eq!(log::messages("patient", &["could not be removed"]).len(), 1);
+}
+
+#[tokio::test]
 async fn a_restarted_host_loses_its_instances_and_no_other_and_takes_new_ones() {
     let (rebooted, other) = (host("rebooted").await, host("other").await);
     let config =

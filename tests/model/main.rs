@@ -756,3 +756,26 @@ fn launches_that_are_given_up_while_their_host_hangs_leave_no_jobs_behind() {
         assert!(more <= 3, "{more} jobs for 600 launches, of which 3 may be under way");
     });
 }
+
+#[test]
+fn launches_on_a_host_that_is_known_to_be_dead_all_fail_at_once_and_those_under_way_within_seconds() {
+    tell(async |world| {
+        let life = Life::begin_with_max(world, 300);
+        life.increase(0, 1);
+        seconds(5).await;
+        world.lock().unwrap().register_nodes();
+        {
+            let mut world = world.lock().unwrap();
+            world.hosts[0].down = true;
+            // Three connects that nobody answers.
+            world.hosts[0].connect_time = Duration::from_millis(9300);
+        }
+        let failed = || life.instances(0).iter().filter(|i| i.failure.is_some()).count();
+        life.provider.increase_size("alpha", 100).unwrap();
+        seconds(60).await;
+        assert_eq!(failed(), 100, "not one after another");
+        life.provider.increase_size("alpha", 100).unwrap();
+        seconds(2).await;
+        assert_eq!(failed(), 200, "known to be dead");
+    });
+}

@@ -46,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) forgotten: usize,
     pub(crate) create_faults: VecDeque<CreateFault>,
     pub(crate) down: bool,
+    /// While it is down, nobody even refuses: connecting takes so long.
+    pub(crate) connect_time: Duration,
     pub(crate) list_faults: u32,
     /// How often it was asked for anything, and how often of that for the VM of one launch.
     pub(crate) asked: u32,
@@ -308,7 +310,13 @@ impl FakeHost {
         let restarts = self.restarts();
         self.world.lock().unwrap().hosts[self.host].asked += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if self.world.lock().unwrap().hosts[self.host].down {
+        let down = {
+            let world = self.world.lock().unwrap();
+            let host = &world.hosts[self.host];
+            host.down.then_some(host.connect_time)
+        };
+        if let Some(connect_time) = down {
+            tokio::time::sleep(connect_time).await;
             return Err(error(HostErrorKind::Unreachable, RequestFate::NotDone));
         }
         self.answered(restarts)

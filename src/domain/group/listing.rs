@@ -402,7 +402,7 @@ impl Group {
             .retain(|id, _| slots.contains_key(id) || of_nodes.contains(id.as_str()));
     }
 
-    fn was_removed(&self, id: &InstanceId) -> bool {
+    pub(super) fn was_removed(&self, id: &InstanceId) -> bool {
         id.launch_of(&self.id)
             .is_some_and(|launch| self.removed.contains(&launch))
     }

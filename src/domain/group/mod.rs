@@ -290,7 +290,13 @@ impl Group {
             halted: false,
             userdata_done: None,
         };
+        let was_removed = self.was_removed(&id);
         let Some(slot) = self.slots.get_mut(&id) else {
+            if !was_removed {
+                // Its Node showed it first, then two listings missed it; here it is after all.
+                self.insert(id, Phase::Booting(vm), now);
+                return LaunchOutcome::Kept;
+            }
             // Given up and forgotten: whatever came of it has to go.
             let phase = Phase::Deleting {
                 vm: Some(vm),
