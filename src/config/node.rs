@@ -145,8 +145,9 @@ fn label_allowed(key: &str) -> Result<(), Fault> {
         || is_domain_or_below(prefix, "node.kubernetes.io");
     if of_kubernetes && !open_to_kubelets {
         return Err(Fault::new(format!(
-            "labels under {prefix} may not be set by a kubelet on its own Node, it would exit; use another prefix, or \
-             set the label from outside"
+            "labels under {} may not be set by a kubelet on its own Node, it would exit; use another prefix, or set the \
+             label from outside",
+            shown(prefix)
         )));
     }
     Ok(())
@@ -163,7 +164,7 @@ fn taint(text: &str) -> Result<Taint, Fault> {
     if TAINTS_OF_STATE.iter().any(|prefix| taint.key.starts_with(prefix)) {
         return Err(Fault::new(format!(
             "{} tells the state of a Node, Kubernetes sets and removes it; use another key",
-            taint.key
+            shown(&taint.key)
         )));
     }
     if TAINTS_OF_THE_AUTOSCALER.contains(&taint.key.as_str()) {

@@ -1,5 +1,7 @@
 //! Reads the keys of one section and notes everything that is wrong with them, so that one run tells all.
 
+use std::collections::BTreeMap;
+
 use super::error::{Fault, Problem};
 use super::ini::{RawEntry, RawSection};
 use super::keys::{Key, SectionKind};
@@ -44,14 +46,15 @@ impl<'a> SectionReader<'a> {
             section,
             problems: Vec::new(),
         };
-        for (index, entry) in section.entries.iter().enumerate() {
+        let mut first_lines = BTreeMap::new();
+        for entry in &section.entries {
             let Some(key) = kind.keys.iter().find(|key| key.name == entry.key) else {
                 reader.note(None, entry.line, unknown::key(&entry.key, kind));
                 continue;
             };
-            let first = section.entries.iter().take(index).find(|other| other.key == entry.key);
-            if let Some(first) = first.filter(|_| !key.repeatable) {
-                let again = format!("is given again, first in line {}; keep one of the two", first.line);
+            let first = *first_lines.entry(key.name).or_insert(entry.line);
+            if first != entry.line && !key.repeatable {
+                let again = format!("is given again, first in line {first}; keep one of the two");
                 reader.note(Some(key), entry.line, again);
             }
             if let Some(fault) = value_fault(key, &entry.value) {

@@ -28,6 +28,7 @@ pub(super) fn key(name: &str, section: &SectionKind) -> String {
 pub(super) fn section(kind: &str) -> String {
     let nearest = nearest(kind, SECTIONS.iter().map(|section| section.name));
     match SECTIONS.iter().find(|section| Some(section.name) == nearest) {
+        Some(section) if may_be_secret(kind) => format!("unknown section; did you mean {}?", section.header),
         Some(section) => format!("unknown section [{kind}]; did you mean {}?", section.header),
         None => format!(
             "unknown section; the sections are {} and {}",
@@ -86,5 +87,7 @@ mod tests {
         assert!(section("globals").ends_with("did you mean [global]?"));
         assert!(section("node-group").ends_with("did you mean [nodegroup \"NAME\"]?"));
         assert!(!section("hunter2").contains("hunter2"));
+        let glued = section("global0123456789abcdef");
+        assert_eq!(glued, "unknown section; did you mean [global]?");
     }
 }

@@ -206,7 +206,7 @@ mod tests {
             drop(Call::begin(Arc::clone(&metrics), &format!("{service}{path}"))); // before it is answered
         }
         let shown = metrics.render(&[]).unwrap();
-        let series: Vec<&str> = shown.lines().filter(|line| line.contains("rpc=")).collect();
+        let series: Vec<&str> = shown.lines().filter(|line| line.contains("rpcs_total{rpc=")).collect();
         assert!(series.len() == 1 && series[0].contains("NodeGroups"), "{series:?}");
     }
 

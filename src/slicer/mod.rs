@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   host            the calls, as the provider needs them
-//!    ├─ types       JSON out and in, liberal in what it reads ── list, scalar
+//!    ├─ types       JSON out and in, liberal in what it reads ── list, object, scalar
 //!    ├─ call        a request and its limits
 //!    └─ transport   sends it, bounded in time and size; repeats of reads
 //!        ├─ connect    where the host is and how it is reached: TLS roots, unix socket, proxies
@@ -23,6 +23,7 @@ mod host;
 mod list;
 mod lost;
 mod measured;
+mod object;
 mod redact;
 mod scalar;
 mod transport;

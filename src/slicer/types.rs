@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::list::List;
+use super::object::Object;
 use super::scalar::Scalar;
 use crate::domain::ids::Hostname;
 use crate::domain::moment::UnixSeconds;
@@ -105,12 +106,12 @@ pub(super) fn read_host_groups(body: &[u8]) -> Result<Vec<HostGroup>, Unreadable
         gpu_count: Scalar,
         arch: Scalar,
     }
-    let shapes: List<Option<Shape>> = serde_json::from_slice(body)?;
+    let shapes: List<Object<Shape>> = serde_json::from_slice(body)?;
     let listed = shapes.0.len();
     let groups: Vec<HostGroup> = shapes
         .0
         .into_iter()
-        .flatten()
+        .filter_map(|shape| shape.0)
         .filter_map(|shape| {
             Some(HostGroup {
                 name: shape.name.text()?.to_owned(),
@@ -143,8 +144,8 @@ pub(super) fn read_vms(body: &[u8]) -> Result<Vec<Vm>, Unreadable> {
         created_at: Scalar,
         status: Scalar,
     }
-    let vm = |(index, shape): (usize, Option<Shape>)| {
-        let shape = shape.unwrap_or_default();
+    let vm = |(index, shape): (usize, Object<Shape>)| {
+        let shape = shape.0.unwrap_or_default();
         let unreadable = |what| Unreadable(format!("VM {} of the list has no usable {what}", index + 1));
         Ok(Vm {
             hostname: hostname(&shape.hostname).ok_or_else(|| unreadable("hostname"))?,
@@ -155,7 +156,7 @@ pub(super) fn read_vms(body: &[u8]) -> Result<Vec<Vm>, Unreadable> {
             status: status(&shape.status),
         })
     };
-    let shapes: List<Option<Shape>> = serde_json::from_slice(body)?;
+    let shapes: List<Object<Shape>> = serde_json::from_slice(body)?;
     shapes.0.into_iter().enumerate().map(vm).collect()
 }
 
@@ -197,11 +198,11 @@ pub(super) fn read_has_secret(body: &[u8], name: &str) -> Result<bool, Unreadabl
     struct Shape {
         name: Scalar,
     }
-    let secrets: List<Option<Shape>> = serde_json::from_slice(body)?;
+    let secrets: List<Object<Shape>> = serde_json::from_slice(body)?;
     Ok(secrets
         .0
         .iter()
-        .flatten()
+        .filter_map(|secret| secret.0.as_ref())
         .any(|secret| secret.name.text() == Some(name)))
 }
 
@@ -238,7 +239,7 @@ pub(super) fn read_log(body: &[u8]) -> Result<String, Unreadable> {
 
 /// An object; `null` is one without fields.
 fn object<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Unreadable> {
-    Ok(serde_json::from_slice::<Option<T>>(body)?.unwrap_or_default())
+    Ok(serde_json::from_slice::<Object<T>>(body)?.0.unwrap_or_default())
 }
 
 /// A count of 0 is Go's way to say that there is none.
