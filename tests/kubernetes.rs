@@ -514,6 +514,27 @@ async fn a_secret_that_cannot_be_deleted_is_an_error_and_repeating_mends_it() {
 }
 
 #[tokio::test]
+async fn a_secret_that_cannot_be_deleted_for_a_moment_is_not_left_behind() {
+    let api = FakeApi::started();
+    api.put_node("a", "1", true);
+    api.put_secret(SECRET);
+    let mut timings = quick();
+    (timings.retry_from, timings.retry_up_to) = (Duration::from_millis(200), Duration::from_secs(5));
+    let watched = Watched::of(&api, timings).await;
+    api.fail("DELETE /api/v1/namespaces", Fault::Refuse(500, "InternalError"));
+    let mend = async {
+        eventually("the first attempt", || {
+            !api.requests("DELETE /api/v1/namespaces").is_empty()
+        })
+        .await;
+        api.mend();
+    };
+    let (removed, ()) = tokio::join!(watched.remove("a", "1"), mend);
+    removed.unwrap();
+    assert!(!api.has_secret(SECRET));
+}
+
+#[tokio::test]
 async fn a_removal_that_gets_no_answer_ends_in_time() {
     let api = FakeApi::started();
     let timings = Timings {

@@ -146,7 +146,7 @@ impl Cluster for KubernetesCluster {
 
     async fn remove_node(&self, name: &NodeName, uid: &str) -> Result<(), ClusterError> {
         let _turn = self.turns.acquire().await; // it is never closed
-        removal::remove_node(&self.client, self.timings.request_within, name, uid).await
+        removal::remove_node(&self.client, &self.timings, name, uid).await
     }
 
     fn announce(&self, notice: Notice) {

@@ -5,16 +5,21 @@
 
 use std::time::Duration;
 
+use backon::Retryable as _;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client};
 
 use super::failure::bounded;
+use super::timings::Timings;
 use crate::domain::ids::NodeName;
 use crate::provider::ports::ClusterError;
 
 /// The namespace in which K3s keeps its secrets.
 pub(super) const SECRET_NAMESPACE: &str = "kube-system";
+
+/// How often the deletion of a secret is repeated: for about 15 s.
+const SECRET_REPEATS: usize = 5;
 
 /// What became of the Node that was to be removed.
 enum NodeFate {
@@ -26,15 +31,21 @@ enum NodeFate {
 }
 
 /// Removes the Node `name` that has `uid`, then its secret. May be repeated.
+///
+/// Once the Node is gone, nothing reminds anybody of its secret: that one is tried several times right here.
 pub(super) async fn remove_node(
     client: &Client,
-    within: Duration,
+    timings: &Timings,
     name: &NodeName,
     uid: &str,
 ) -> Result<(), ClusterError> {
+    let within = timings.request_within;
     match delete_node(client, within, name, uid).await? {
         NodeFate::Replaced => Ok(()),
-        NodeFate::Gone => delete_secret(client, within, name).await,
+        NodeFate::Gone => {
+            let pauses = timings.pauses().take(SECRET_REPEATS);
+            (|| delete_secret(client, within, name)).retry(pauses).await
+        }
     }
 }
 
