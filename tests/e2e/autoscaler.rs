@@ -41,6 +41,7 @@ impl Autoscaler {
     pub(crate) fn start(
         lane: &Lane,
         folder: &Path,
+        kubeconfig: &Path,
         address: &str,
         flags: &[&str],
         tls: Option<&ClientTls>,
@@ -53,7 +54,7 @@ impl Autoscaler {
         let mut arguments = vec![
             "--cloud-provider=externalgrpc".to_owned(),
             format!("--cloud-config={config}"),
-            format!("--kubeconfig={}", lane.control_plane.admin_kubeconfig.display()),
+            format!("--kubeconfig={}", kubeconfig.display()),
             "--leader-elect=false".to_owned(),
             "--namespace=kube-system".to_owned(),
             format!("--address=127.0.0.1:{}", free_port()),

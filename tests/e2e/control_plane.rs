@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
@@ -155,6 +156,21 @@ impl ControlPlane {
                 .map(drop)
                 .map_err(|error| format!("cannot create namespace {name}: {error}")),
         }
+    }
+
+    /// A kubeconfig of a service account, with a token as a pod of it has one.
+    pub(crate) async fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf, Failure> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let answer = accounts
+            .create_token_request(account, &PostParams::default(), &TokenRequest::default())
+            .await
+            .map_err(|error| format!("no token for {account}: {error}"))?;
+        let admin = std::fs::read(&self.admin_kubeconfig).map_err(|error| error.to_string())?;
+        let mut kubeconfig: Value = serde_json::from_slice(&admin).map_err(|error| error.to_string())?;
+        kubeconfig["users"][0]["user"]["token"] = json!(answer.status.map(|status| status.token));
+        let path = self.admin_kubeconfig.with_file_name(format!("{account}.kubeconfig"));
+        write(&path, &kubeconfig.to_string())?;
+        Ok(path)
     }
 
     /// Removes what a scenario left, so that the next one begins with nothing.

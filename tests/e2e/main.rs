@@ -17,7 +17,14 @@
 #[allow(dead_code)] // for the tests of the process
 mod authority;
 mod autoscaler;
+mod chart;
+#[path = "../chart/combinations.rs"]
+#[allow(dead_code)] // for the tests of the chart
+mod combinations;
 mod control_plane;
+#[path = "../chart/helm.rs"]
+#[allow(dead_code)] // for the tests of the chart
+mod helm;
 mod hosts;
 #[path = "../process/pages.rs"]
 #[allow(dead_code)] // for the tests of the process

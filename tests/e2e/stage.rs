@@ -11,6 +11,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 
 use crate::authority::Authority;
 use crate::autoscaler::{Autoscaler, ClientTls};
+use crate::chart::{self, Installed};
 use crate::hosts::{Group, Host};
 use crate::program::write;
 use crate::provider::{Provider, TlsFiles};
@@ -35,6 +36,8 @@ pub(crate) struct Setting {
     pub(crate) down: Vec<&'static str>,
     /// How long a host takes to create a VM.
     pub(crate) create: Duration,
+    /// Both run with the accounts and the flags that the Helm chart gives them.
+    pub(crate) chart: bool,
 }
 
 impl Setting {
@@ -45,6 +48,7 @@ impl Setting {
             mtls: false,
             down: Vec::new(),
             create: Duration::from_millis(500),
+            chart: false,
         }
     }
 
@@ -92,7 +96,16 @@ impl<'a> Stage<'a> {
             }
             false => (None, None),
         };
-        let kubeconfig = &lane.control_plane.provider_kubeconfig;
+        let control_plane = &lane.control_plane;
+        let installed = match setting.chart {
+            true => chart::install(lane).await?,
+            false => Installed {
+                provider_kubeconfig: control_plane.provider_kubeconfig.clone(),
+                autoscaler_kubeconfig: control_plane.admin_kubeconfig.clone(),
+                flags: Vec::new(),
+            },
+        };
+        let kubeconfig = &installed.provider_kubeconfig;
         let provider = Provider::start(
             &lane.places,
             &folder,
@@ -102,7 +115,14 @@ impl<'a> Stage<'a> {
         )
         .await?;
         let address = provider.address();
-        let autoscaler = Autoscaler::start(lane, &folder, &address, &setting.flags, client_tls.as_ref())?;
+        let flags: Vec<&str> = installed
+            .flags
+            .iter()
+            .map(String::as_str)
+            .chain(setting.flags)
+            .collect();
+        let kubeconfig = &installed.autoscaler_kubeconfig;
+        let autoscaler = Autoscaler::start(lane, &folder, kubeconfig, &address, &flags, client_tls.as_ref())?;
         Ok(Self {
             lane,
             name,

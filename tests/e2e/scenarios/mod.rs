@@ -1,6 +1,7 @@
 //! The scenarios, by subject, and their list. Each begins with nothing and, but for `min-size`, ends with nothing.
 
 mod capacity;
+mod chart;
 mod choice;
 mod hosts;
 mod joining;
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
-use crate::report::{Figures, Row};
+use crate::chart::HELM;
+use crate::report::{Figures, Outcome, Row};
 use crate::stage::{Setting, Stage};
 use crate::{Failure, Lane};
 
@@ -40,6 +42,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     choice::PRICE,
     choice::BALANCE,
     choice::MTLS,
+    chart::CHART,
     capacity::HOST_FULL,
     hosts::HOST_DOWN_AT_START,
     hosts::HOST_GOES_DOWN,
@@ -55,7 +58,12 @@ impl Scenario {
     pub(crate) async fn run(&self, lane: &Lane) -> Row {
         let begun = Instant::now();
         println!("[{} {}] {}", lane.version, self.name, self.about);
-        let (told, figures) = match Stage::set(lane, self.name, (self.setting)()).await {
+        let setting = (self.setting)();
+        if setting.chart && !lane.places.programs.join(HELM).exists() {
+            println!("[{} {}] skipped: there is no helm", lane.version, self.name);
+            return Row::short(self.name, &lane.version.to_string(), Outcome::Skipped);
+        }
+        let (told, figures) = match Stage::set(lane, self.name, setting).await {
             Ok(mut stage) => {
                 let story = tokio::time::timeout(WITHIN, (self.story)(&mut stage)).await;
                 let told = story.unwrap_or_else(|_| Err(format!("it was not over after {} s", WITHIN.as_secs())));
