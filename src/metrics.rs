@@ -99,6 +99,7 @@ pub struct Metrics {
     rpc_durations: Durations<RpcNameLabel>,
     request_durations: Durations<RequestLabel>,
     reloads: Family<ResultLabel, Counter>,
+    refused: Gauge,
     target_size: Family<GroupLabel, Gauge>,
     min_size: Family<GroupLabel, Gauge>,
     max_size: Family<GroupLabel, Gauge>,
@@ -136,6 +137,7 @@ impl Metrics {
             rpc_durations: Family::new_with_constructor(rpc_durations),
             request_durations: Family::new_with_constructor(request_durations),
             reloads: Family::default(),
+            refused: Gauge::default(),
             target_size: Family::default(),
             min_size: Family::default(),
             max_size: Family::default(),
@@ -191,6 +193,15 @@ impl Metrics {
             "config_reloads",
             "Reloads of the configuration, by result",
             self.reloads.clone(),
+        );
+        for result in ["ok", "refused"] {
+            // So that the first of them is an increase, and not a new series.
+            drop(self.reloads.get_or_create(&ResultLabel { result }));
+        }
+        r.register(
+            "config_refused",
+            "1 while the configuration on disk is refused, so that an older one is in force",
+            self.refused.clone(),
         );
         r.register("target_size", "Target size of a node group", self.target_size.clone());
         r.register("min_size", "Configured minimum", self.min_size.clone());
@@ -263,6 +274,11 @@ impl Metrics {
     pub(crate) fn config_reloaded(&self, succeeded: bool) {
         let result = if succeeded { "ok" } else { "refused" };
         self.reloads.get_or_create(&ResultLabel { result }).inc();
+        self.refused.set(i64::from(!succeeded));
+    }
+
+    pub(crate) fn config_is_well_again(&self) {
+        self.refused.set(0);
     }
 
     /// Makes every series of a group exist, so that a counter at zero can be told from a missing one.

@@ -62,7 +62,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
                     None => {}
                     Some(Change::Config(config)) => server.reload(Ok::<_, String>(*config)),
                     Some(Change::Wrong(what)) => server.reload(Err(what)),
-                    Some(Change::WellAgain) => tracing::info!("the configuration is as it was before it was refused"),
+                    Some(Change::WellAgain) => server.configuration_is_well_again(),
                 }
                 server.look_at_certificates();
             }

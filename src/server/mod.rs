@@ -193,6 +193,12 @@ impl Server {
         }
     }
 
+    /// The configuration on disk is again what is in force.
+    pub fn configuration_is_well_again(&self) {
+        self.metrics.config_is_well_again();
+        tracing::info!("the configuration is as it was before it was refused");
+    }
+
     /// Reads the certificates again, changed or not. Those that cannot be used are refused with a line of log.
     pub fn reload_certificates(&self) {
         if let Some(tls) = &self.tls {

@@ -73,6 +73,7 @@ async fn a_wrong_configuration_is_refused_with_its_reason_and_the_old_one_stays(
     assert_eq!(limits(&mut client, "garage").await, Some((0, 3)));
     let metrics = serving.page("/metrics").await;
     assert_eq!(metrics.metric("config_reloads_total{result=\"refused\"}"), Some(1.0));
+    assert_eq!(metrics.metric("config_refused"), Some(1.0));
 
     serving.reload(&(global("") + &group("max-size = 7"))).await;
     serving.program.logged(RELOADED, 1).await;

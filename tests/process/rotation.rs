@@ -17,6 +17,7 @@ use crate::program::{Program, Serving};
 use crate::support::*;
 
 const RELOADED: &str = "configuration reloaded";
+const WELL_AGAIN: &str = "the configuration is as it was before it was refused";
 const REFUSED: &str = "the new configuration is refused; the old one stays";
 
 /// A volume as the kubelet mounts a Secret: the files are links through `..data`, which is replaced as a whole.
@@ -87,6 +88,11 @@ async fn a_swapped_configuration_takes_effect_without_a_signal_and_a_wrong_one_i
     let refused = program.logged(REFUSED, 1).await;
     assert!(refused["error"].as_str().unwrap().contains("max-sise"), "{refused}");
     assert_eq!(max_size(&mut client, "garage").await, Some(5));
+
+    // What was in force is on disk again: nothing is to be done, but to say so.
+    volume.swap(&[("cloud-config", &config("max-size = 5"))]);
+    program.logged(WELL_AGAIN, 1).await;
+    assert_eq!(program.count_logged(RELOADED), 1);
 
     volume.swap(&[("cloud-config", &config("max-size = 7"))]);
     program.logged(RELOADED, 2).await;
