@@ -15,7 +15,9 @@ fn series() -> BTreeSet<String> {
     let mut types = BTreeMap::new();
     for line in source.lines() {
         if let Some((field, of)) = line.trim().split_once(": ")
-            && (of.starts_with("Family<") || of.starts_with("Durations<"))
+            && ["Family<", "Durations<", "Gauge,"]
+                .iter()
+                .any(|known| of.starts_with(known))
         {
             types.insert(field, of);
         }
