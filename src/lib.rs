@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Arrows point down only. [`provider::ports`] is what the provider needs of the outside; `slicer` and `kubernetes`
-//! implement it. [`metrics`], [`secret`] and `seats` are leaves that several modules use; [`k3s`] serves `check` alone.
+//! implement it. [`metrics`], [`secret`], `seats` and `seldom` are leaves that several modules use; [`k3s`] serves `check`
+//! alone.
 
 pub mod admin;
 pub mod bootstrap;
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod provider;
 mod seats;
 pub mod secret;
+mod seldom;
 pub mod server;
 pub mod simulator;
 pub mod slicer;

@@ -1,6 +1,8 @@
-//! The connections of one listener, bounded in number: who comes when all seats are taken gets the seat of the one that
-//! has been quiet the longest. So a flood of connections costs no more than the seats, it ends itself first, and a
-//! client that speaks is served all the same. It knows nothing of what is said on a connection.
+//! Seats, bounded in number, for connections or calls: who comes when all are taken gets the seat of another. Those
+//! that never said anything lose theirs first, the oldest of them before the others; then the one that has been quiet
+//! the longest. So a flood that says nothing costs no more than the seats and ends itself, and who spoke keeps the seat,
+//! however long ago that was. A flood that speaks, too, does cost others their seats; they come again. It is not known
+//! here what is said.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +12,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 #[derive(Debug)]
 struct Sitter {
-    heard: Instant,
+    /// When it said something last. Not when it came: among many that come, who spoke a moment ago would be the
+    /// quietest.
+    heard: Option<Instant>,
     lost: CancellationToken,
 }
 
@@ -40,8 +44,12 @@ impl Seats {
     pub(crate) fn take(self: &Arc<Self>) -> Seat {
         let mut taken = self.lock();
         if taken.sitters.len() >= self.most {
-            let quiet_longest = taken.sitters.iter().min_by_key(|(_, sitter)| sitter.heard);
-            let number = quiet_longest.map(|(number, _)| *number);
+            // `None` is the least, and of equals it is the one that came first.
+            let quietest = taken
+                .sitters
+                .iter()
+                .min_by_key(|(number, sitter)| (sitter.heard, **number));
+            let number = quietest.map(|(number, _)| *number);
             if let Some(sitter) = number.and_then(|number| taken.sitters.remove(&number)) {
                 sitter.lost.cancel();
             }
@@ -49,7 +57,7 @@ impl Seats {
         let (number, lost) = (taken.next, CancellationToken::new());
         taken.next += 1;
         let sitter = Sitter {
-            heard: Instant::now(),
+            heard: None,
             lost: lost.clone(),
         };
         taken.sitters.insert(number, sitter);
@@ -65,7 +73,7 @@ impl Seats {
     }
 }
 
-/// The seat of one connection, which is free again when this is dropped.
+/// The seat of one connection or call, which is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     seats: Arc<Seats>,
@@ -74,14 +82,14 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// The client said something.
+    /// Something was said.
     pub(crate) fn heard(&self) {
         if let Some(sitter) = self.seats.lock().sitters.get_mut(&self.number) {
-            sitter.heard = Instant::now();
+            sitter.heard = Some(Instant::now());
         }
     }
 
-    /// Ends when somebody else gets the seat: the connection is to be closed.
+    /// Ends when somebody else gets the seat: what it is for is to be ended.
     pub(crate) fn lost(&self) -> WaitForCancellationFutureOwned {
         self.lost.clone().cancelled_owned()
     }
@@ -103,21 +111,38 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
+    fn is_lost(seat: &Seat) -> bool {
+        seat.lost.is_cancelled()
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn who_was_quiet_the_longest_loses_the_seat_to_who_comes_when_all_are_taken() {
+    async fn of_those_that_spoke_the_one_that_was_quiet_the_longest_loses_its_seat() {
         let seats = Seats::new(2);
-        let first = seats.take();
-        a_moment().await;
-        let second = seats.take();
+        let (first, second) = (seats.take(), seats.take());
+        second.heard();
         a_moment().await;
         first.heard();
         let third = seats.take();
         second.lost().await;
-        assert!(!first.lost.is_cancelled() && !third.lost.is_cancelled());
+        assert!(!is_lost(&first) && !is_lost(&third));
         drop(second);
         assert_eq!(seats.lock().sitters.len(), 2, "its end frees nobody else's seat");
         drop(third);
         let _fourth = seats.take();
-        assert!(!first.lost.is_cancelled(), "there was a free seat");
+        assert!(!is_lost(&first), "there was a free seat");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_never_spoke_lose_their_seats_before_any_that_did_the_oldest_first() {
+        let seats = Seats::new(3);
+        let (oldest, speaker) = (seats.take(), seats.take());
+        speaker.heard();
+        a_moment().await;
+        let newest = seats.take();
+        let flood: Vec<Seat> = (0..2).map(|_| seats.take()).collect();
+        assert!(is_lost(&oldest) && is_lost(&newest));
+        let more: Vec<Seat> = (0..100).map(|_| seats.take()).collect();
+        assert!(flood.iter().chain(&more[..98]).all(is_lost));
+        assert!(!is_lost(&speaker) && !more[98..].iter().any(is_lost));
     }
 }

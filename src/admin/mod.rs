@@ -25,13 +25,14 @@ use tower::ServiceExt as _;
 use crate::metrics::Metrics;
 use crate::provider::Provider;
 use crate::seats::{Seat, Seats};
+use crate::seldom::Seldom;
 
 /// The content type of what prometheus-client writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long requests in flight may take once the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Connections at once: probes, Prometheus and a few people. Who comes when there are so many gets the place of the one
-/// that was quiet the longest.
+/// Connections at once: probes, Prometheus and a few people. Who comes when there are so many gets the place of one that
+/// never asked anything, or else of the one that was quiet the longest.
 const CONNECTIONS: usize = 64;
 /// How long the head of a request may take to come, and how long a connection may be idle.
 const HEAD: Duration = Duration::from_secs(30);
@@ -62,14 +63,18 @@ pub async fn serve(listener: TcpListener, provider: Arc<Provider>, metrics: Arc<
 
 /// Never returns.
 async fn accept(listener: &TcpListener, router: &Router, connections: &TaskTracker, shutdown: &CancellationToken) {
-    let seats = Seats::new(CONNECTIONS);
+    let (seats, failures) = (Seats::new(CONNECTIONS), Seldom::default());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 connections.spawn(serve_connection(stream, seats.take(), router.clone(), shutdown.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection of the admin address failed");
+                if failures.is_due() {
+                    tracing::warn!(%error, "accepting a connection of the admin address failed");
+                } else {
+                    tracing::debug!(%error, "accepting a connection of the admin address failed");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

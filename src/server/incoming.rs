@@ -1,16 +1,14 @@
 //! Connections as they come in: accepted, with the TLS handshake done, ready for gRPC. Bounded in number and time.
 
-use std::fmt;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
@@ -19,6 +17,7 @@ use tonic::transport::server::Connected;
 use super::listen::Bound;
 use super::tls::TlsAcceptors;
 use crate::seats::{Seat, Seats};
+use crate::seldom::Seldom;
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -26,11 +25,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// nothing keep no client out.
 const HANDSHAKES: usize = 64;
 /// Connections at once. A cluster-autoscaler has one; each may hold a megabyte of requests. Who comes when there are so
-/// many gets the place of the one that was quiet the longest, which connects anew if it lives.
+/// many gets the place of one that never said anything, or else of the one that was quiet the longest, which connects
+/// anew if it lives.
 const CONNECTIONS: usize = 256;
-/// How often a handshake that fails is told at most; the others in between are for who looks closely. Anybody can make
-/// them fail.
-const TELL: Duration = Duration::from_secs(10);
 /// How long accepting rests after an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -57,6 +54,15 @@ impl Connection {
             silent_until: Some(Box::pin(shutdown.cancelled_owned())),
         }
     }
+
+    /// An error once the seat is another's. To be asked before whatever may wait: HTTP/2 reads nothing while it cannot
+    /// write, so a client that takes nothing in would otherwise keep its connection.
+    fn check_seat(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.lost.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
 }
 
 impl Connected for Connection {
@@ -67,9 +73,7 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.lost.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
+        self.check_seat(context)?;
         let filled = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buf);
         if buf.filled().len() > filled {
@@ -86,14 +90,17 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_seat(context)?;
         Pin::new(&mut self.stream).poll_write(context, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_seat(context)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_seat(context)?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
@@ -102,6 +109,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_seat(context)?;
         Pin::new(&mut self.stream).poll_write_vectored(context, bufs)
     }
 
@@ -127,7 +135,7 @@ pub(super) fn accept(
         ready: handshaken,
         handshakes: Seats::new(HANDSHAKES),
         connections: Seats::new(CONNECTIONS),
-        told: Arc::default(),
+        failed_handshakes: Arc::default(),
         tracker: tracker.clone(),
         shutdown: shutdown.clone(),
     };
@@ -143,39 +151,29 @@ pub(super) fn accept(
     ReceiverStream::new(connections)
 }
 
-/// When a failed handshake was told last.
-#[derive(Debug, Default)]
-struct Told(Mutex<Option<Instant>>);
-
-impl Told {
-    fn tell(&self, peer: &str, error: &dyn fmt::Display) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| last.elapsed() < TELL) {
-            tracing::debug!(peer, %error, "TLS handshake failed");
-            return;
-        }
-        *last = Some(Instant::now());
-        tracing::warn!(peer, %error, "TLS handshake failed");
-    }
-}
-
 struct Door {
     tls: Option<Arc<TlsAcceptors>>,
     ready: mpsc::Sender<io::Result<Connection>>,
     handshakes: Arc<Seats>,
     connections: Arc<Seats>,
-    told: Arc<Told>,
+    /// Anybody can make them fail.
+    failed_handshakes: Arc<Seldom>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl Door {
     async fn accept_all(&self, bound: &Bound) {
+        let failures = Seldom::default();
         loop {
             match take(bound).await {
                 Ok((stream, peer)) => self.greet(stream, peer).await,
                 Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    if failures.is_due() {
+                        tracing::warn!(%error, "accepting a connection failed");
+                    } else {
+                        tracing::debug!(%error, "accepting a connection failed");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -189,7 +187,7 @@ impl Door {
         };
         let acceptor = tls.acceptor();
         let seat = self.handshakes.take();
-        let (connections, told) = (Arc::clone(&self.connections), Arc::clone(&self.told));
+        let (connections, failures) = (Arc::clone(&self.connections), Arc::clone(&self.failed_handshakes));
         let (ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
         self.tracker.spawn(async move {
             let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
@@ -205,8 +203,8 @@ impl Door {
                     let connection = Connection::new(stream, connections.take(), shutdown);
                     let _ = ready.send(Ok(connection)).await;
                 }
-                Some(Ok(Err(error))) => told.tell(&peer, &error),
-                Some(Err(_)) => told.tell(&peer, &"it took too long"),
+                Some(Ok(Err(error))) => tell_of_handshake(&failures, &peer, &error.to_string()),
+                Some(Err(_)) => tell_of_handshake(&failures, &peer, "it took too long"),
                 None => {} // nobody is served any more, or the place was needed
             }
         });
@@ -216,6 +214,14 @@ impl Door {
         let connection = Connection::new(stream, self.connections.take(), self.shutdown.clone());
         // The receiver is gone only when the server stops.
         let _ = self.ready.send(Ok(connection)).await;
+    }
+}
+
+fn tell_of_handshake(failures: &Seldom, peer: &str, error: &str) {
+    if failures.is_due() {
+        tracing::warn!(peer, error, "TLS handshake failed");
+    } else {
+        tracing::debug!(peer, error, "TLS handshake failed");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The running server: puts the parts together, listens, and stops gracefully. Decides nothing about groups.
 
+mod calls;
 mod client_names;
 mod incoming;
 mod listen;
@@ -15,7 +16,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::limit::GlobalConcurrencyLimitLayer;
 
 pub use listen::{InvalidListen, Listen};
 pub use tls::{TlsError, TlsFiles};
@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::provider::ports::{Cluster, SlicerHost};
 use crate::provider::{Connect, Entropy, Parts, Provider, Timings};
 use crate::slicer;
+use calls::CallsLayer;
 use incoming::Incoming;
 use listen::Bound;
 use tls::TlsAcceptors;
@@ -40,8 +41,9 @@ const CALLS_PER_CONNECTION: usize = 32;
 /// Streams at once on one connection, with the calls that wait. Clients keep back what is beyond, once they know; less
 /// than the 100 that they take for granted before would have their first calls refused.
 const STREAMS_PER_CONNECTION: u32 = 128;
-/// Calls at once on all connections; what is beyond waits. Each may hold a message of 4 MiB (tonic's limit), and all
-/// but DeleteNodes are done within microseconds.
+/// Calls at once on all connections. Each may hold a message of 4 MiB (tonic's limit), and all but DeleteNodes are done
+/// within microseconds of their last byte. Who comes when there are so many ends the one whose request has been
+/// incomplete the longest, so that clients whose requests never end keep no other from being served.
 const CALLS: usize = 128;
 /// How long a call may take: its request may trickle in, or never end. DeleteNodes waits a second at most.
 const CALL: Duration = Duration::from_secs(10);
@@ -270,9 +272,9 @@ fn serving(
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .timeout(CALL)
-        .layer(GlobalConcurrencyLimitLayer::new(CALLS))
         .layer(ObserveLayer::new(Arc::clone(metrics)))
         .layer(grpc::catch_panic())
+        .layer(CallsLayer::new(CALLS))
         .add_service(service)
         .add_service(health)
         .add_service(reflection)

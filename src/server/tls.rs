@@ -1,6 +1,8 @@
 //! mTLS: the server's certificate and the authority of its clients, replaceable while connections live on.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -12,6 +14,10 @@ use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use super::client_names;
+
+/// Most bytes of a file: room for several hundred certificates. They are read every few seconds by the task that also
+/// hears signals, and must not hold it up, whatever the paths have come to lead to.
+const MAX_FILE: u64 = 1024 * 1024;
 
 /// The PEM files of mTLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +34,7 @@ pub struct TlsFiles {
 
 impl TlsFiles {
     fn content(&self) -> Content {
-        let digest = |path: &PathBuf| std::fs::read(path).ok().map(|bytes| Sha256::digest(bytes).into());
+        let digest = |path: &PathBuf| read(path).ok().map(|bytes| Sha256::digest(bytes).into());
         [&self.cert, &self.key, &self.client_ca].map(digest)
     }
 }
@@ -115,11 +121,15 @@ impl TlsAcceptors {
 fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let unusable = |error: &dyn std::fmt::Display| TlsError::Unusable(error.to_string());
     let certs = certificates("--tls-cert", &files.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| TlsError::File {
-        what: "--tls-key",
-        path: files.key.clone(),
-        reason: error.to_string(),
-    })?;
+    let key = {
+        let fault = |reason: String| TlsError::File {
+            what: "--tls-key",
+            path: files.key.clone(),
+            reason,
+        };
+        let pem = read(&files.key).map_err(|error| fault(error.to_string()))?;
+        PrivateKeyDer::from_pem_slice(&pem).map_err(|error| fault(error.to_string()))?
+    };
     let mut roots = RootCertStore::empty();
     for authority in certificates("--tls-client-ca", &files.client_ca)? {
         roots.add(authority).map_err(|error| unusable(&error))?;
@@ -139,17 +149,52 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
-fn certificates(what: &'static str, path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fault = |reason: String| TlsError::File {
         what,
-        path: path.clone(),
+        path: path.to_path_buf(),
         reason,
     };
-    let certs = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let pem = read(path).map_err(|error| fault(error.to_string()))?;
+    let certs = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| fault(error.to_string()))?;
     if certs.is_empty() {
         return Err(fault("holds no certificate in PEM form".to_owned()));
     }
     Ok(certs)
+}
+
+/// A file of at most [`MAX_FILE`] bytes. Not a pipe: opening one may take for ever, and it is read only once.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_FILE) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::other(format!("longer than {MAX_FILE} bytes")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_a_mebibyte_and_what_is_no_file_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cert.pem");
+        let with = |length| {
+            std::fs::write(&path, vec![b'x'; length]).unwrap();
+            read(&path).map(|bytes| bytes.len()).map_err(|error| error.to_string())
+        };
+        assert_eq!(with(1 << 20), Ok(1 << 20));
+        assert_eq!(with((1 << 20) + 1), Err("longer than 1048576 bytes".to_owned()));
+        for other in ["/dev/zero", "/dev", "/nowhere"] {
+            assert!(read(Path::new(other)).is_err(), "{other}");
+        }
+    }
 }

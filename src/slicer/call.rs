@@ -18,6 +18,7 @@ pub(super) struct Call<'a> {
     pub(super) secret: Option<&'a SecretString>,
     pub(super) time: Option<Duration>,
     pub(super) max_body: usize,
+    pub(super) looks_up: bool,
 }
 
 impl<'a> Call<'a> {
@@ -31,6 +32,7 @@ impl<'a> Call<'a> {
             secret: None,
             time: None,
             max_body: MAX_BODY,
+            looks_up: false,
         }
     }
 
@@ -55,6 +57,12 @@ impl<'a> Call<'a> {
     /// Limits the whole request; `Timeouts::read` otherwise.
     pub(super) fn within(mut self, time: Duration) -> Self {
         self.time = Some(time);
+        self
+    }
+
+    /// This is one of many look-ups: its large answer does not come in the way of those of other calls.
+    pub(super) fn look_up(mut self) -> Self {
+        self.looks_up = true;
         self
     }
 

@@ -49,7 +49,7 @@ impl SlicerHost for Client {
         let path = ["hostgroup", host_group, "nodes"];
         let mut call = Call::new(Method::GET, &path).at_most(MAX_LISTING);
         if let Some(tag) = tag {
-            call = call.query("tag", tag);
+            call = call.query("tag", tag).look_up();
         }
         self.transport.read(&call).await?.read(types::read_vms)
     }

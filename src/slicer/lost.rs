@@ -46,11 +46,13 @@ impl Lost {
         }
     }
 
-    /// The answer is large, and others as large were being read for all of its time.
+    /// The answer is large, and others as large were being read for all of its time. The host did answer, so it is not
+    /// out of reach: what goes to it goes on. And it said that it did what was asked: whoever created must look for the
+    /// VM, and never ask for a second one, which only [`RequestFate::MayStillHappen`] ensures.
     pub(super) fn body_without_turn(time: Duration) -> Self {
         Self {
-            kind: HostErrorKind::Unreachable,
-            fate: RequestFate::Unclear,
+            kind: HostErrorKind::Busy,
+            fate: RequestFate::MayStillHappen,
             detail: format!(
                 "no complete answer within {}: too many large ones at once",
                 seconds(time)

@@ -25,6 +25,7 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// How much of a body is read without further ado: a list of several hundred VMs. Beyond that, one body at a time: many
 /// launches look for their VMs at once, and a host that sends each of them the most that is read would fill our memory.
+/// Such look-ups wait for one another only: the listing that tells whether the host is up does not wait behind them.
 const SMALL_BODY: usize = 256 * 1024;
 
 /// Repeats of a read: two, after about 0.1 and 0.2 s with jitter, so that the clients of a host that comes back do not
@@ -112,6 +113,14 @@ enum Body {
     CutOff(Vec<u8>, reqwest::Error),
 }
 
+/// How long one attempt may take.
+struct Limit<'a> {
+    time: Duration,
+    deadline: Instant,
+    /// Where a large body waits for its turn.
+    turns: &'a Arc<Semaphore>,
+}
+
 /// Sends requests to one daemon.
 #[derive(Clone)]
 pub(super) struct Transport {
@@ -121,6 +130,7 @@ pub(super) struct Transport {
     hidden: Vec<SecretSource>,
     timeouts: Timeouts,
     large_bodies: Arc<Semaphore>,
+    large_look_ups: Arc<Semaphore>,
 }
 
 impl Transport {
@@ -131,6 +141,7 @@ impl Transport {
             hidden: Vec::new(),
             timeouts,
             large_bodies: Arc::new(Semaphore::new(1)),
+            large_look_ups: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -149,13 +160,14 @@ impl Transport {
     /// Sends a request once. For everything that changes something: whether it may be repeated is for the caller to
     /// decide.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, Failed> {
-        self.attempt(call, call.time.unwrap_or(self.timeouts.read)).await
+        let time = call.time.unwrap_or(self.timeouts.read);
+        self.attempt(call, Instant::now() + time).await
     }
 
     /// Sends a read, and repeats it at most twice within its time if the failure may pass.
     pub(super) async fn read(&self, call: &Call<'_>) -> Result<Answer, Failed> {
         let deadline = Instant::now() + call.time.unwrap_or(self.timeouts.read);
-        let attempt = || self.attempt(call, deadline.saturating_duration_since(Instant::now()));
+        let attempt = || self.attempt(call, deadline);
         attempt
             .retry(REPEATS)
             .when(|failed: &Failed| failed.passing)
@@ -164,7 +176,17 @@ impl Transport {
             .await
     }
 
-    async fn attempt(&self, call: &Call<'_>, time: Duration) -> Result<Answer, Failed> {
+    /// Sends a request. `deadline` is for all of it: the headers, the turn of a large body, and the body.
+    async fn attempt(&self, call: &Call<'_>, deadline: Instant) -> Result<Answer, Failed> {
+        let limit = Limit {
+            time: deadline.saturating_duration_since(Instant::now()),
+            deadline,
+            turns: if call.looks_up {
+                &self.large_look_ups
+            } else {
+                &self.large_bodies
+            },
+        };
         let token = self.token.as_ref().map(SecretSource::current);
         let hidden: Vec<SecretString> = self.hidden.iter().map(SecretSource::current).collect();
         let redactor = Redactor::new(token.iter().chain(call.secret).chain(&hidden));
@@ -177,7 +199,7 @@ impl Transport {
         if let Some((name, value)) = call.query {
             url.query_pairs_mut().append_pair(name, value);
         }
-        let mut request = self.target.http().request(call.method.clone(), url).timeout(time);
+        let mut request = self.target.http().request(call.method.clone(), url).timeout(limit.time);
         if let Some(token) = &token {
             let Some(bearer) = bearer(token) else {
                 return Err(attempt.lost(&Lost::not_sent("the API token holds characters that HTTP cannot carry")));
@@ -188,8 +210,8 @@ impl Transport {
             request = request.json(body);
         }
         match request.send().await {
-            Ok(response) => self.receive(attempt, response, call.max_body, time).await,
-            Err(error) => Err(attempt.lost(&Lost::from(&error, &self.timeouts, time))),
+            Ok(response) => self.receive(attempt, response, call.max_body, &limit).await,
+            Err(error) => Err(attempt.lost(&Lost::from(&error, &self.timeouts, limit.time))),
         }
     }
 
@@ -198,7 +220,7 @@ impl Transport {
         attempt: Attempt,
         response: Response,
         max_body: usize,
-        time: Duration,
+        limit: &Limit<'_>,
     ) -> Result<Answer, Failed> {
         let status = response.status();
         tracing::debug!(request = attempt.title, %status, "the Slicer host answered");
@@ -206,10 +228,10 @@ impl Transport {
             return Err(refusal(
                 &attempt,
                 status,
-                &self.read_body(response, MAX_ERROR_BODY, time).await,
+                &read_body(response, MAX_ERROR_BODY, limit).await,
             ));
         }
-        match self.read_body(response, max_body, time).await {
+        match read_body(response, max_body, limit).await {
             Body::Whole(body, _large) => Ok(Answer { attempt, body, _large }),
             Body::TooLong => {
                 let detail = format!("{status}: the answer is longer than {max_body} bytes");
@@ -219,34 +241,34 @@ impl Transport {
                     passing: false,
                 })
             }
-            Body::NoTurn => Err(attempt.lost(&Lost::body_without_turn(time))),
-            Body::CutOff(_, error) => Err(attempt.lost(&Lost::from(&error, &self.timeouts, time))),
+            Body::NoTurn => Err(attempt.lost(&Lost::body_without_turn(limit.time))),
+            Body::CutOff(_, error) => Err(attempt.lost(&Lost::from(&error, &self.timeouts, limit.time))),
         }
     }
+}
 
-    /// Reads a body chunk by chunk, so that no host can fill our memory.
-    async fn read_body(&self, mut response: Response, limit: usize, time: Duration) -> Body {
-        let announced = response.content_length().unwrap_or(0);
-        if usize::try_from(announced).map_or(true, |announced| announced > limit) {
-            return Body::TooLong;
-        }
-        let (mut body, mut turn) = (Vec::new(), None);
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Body::TooLong,
-                Ok(Some(chunk)) => {
-                    if turn.is_none() && body.len() + chunk.len() > SMALL_BODY {
-                        let waiting = Arc::clone(&self.large_bodies).acquire_owned();
-                        let Ok(Ok(permit)) = tokio::time::timeout(time, waiting).await else {
-                            return Body::NoTurn;
-                        };
-                        turn = Some(permit);
-                    }
-                    body.extend_from_slice(&chunk);
+/// Reads a body chunk by chunk, at most `most` bytes, so that no host can fill our memory.
+async fn read_body(mut response: Response, most: usize, limit: &Limit<'_>) -> Body {
+    let announced = response.content_length().unwrap_or(0);
+    if usize::try_from(announced).map_or(true, |announced| announced > most) {
+        return Body::TooLong;
+    }
+    let (mut body, mut turn) = (Vec::new(), None);
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > most => return Body::TooLong,
+            Ok(Some(chunk)) => {
+                if turn.is_none() && body.len() + chunk.len() > SMALL_BODY {
+                    let waiting = Arc::clone(limit.turns).acquire_owned();
+                    let Ok(Ok(permit)) = tokio::time::timeout_at(limit.deadline, waiting).await else {
+                        return Body::NoTurn;
+                    };
+                    turn = Some(permit);
                 }
-                Ok(None) => return Body::Whole(body, turn),
-                Err(error) => return Body::CutOff(body, error),
+                body.extend_from_slice(&chunk);
             }
+            Ok(None) => return Body::Whole(body, turn),
+            Err(error) => return Body::CutOff(body, error),
         }
     }
 }
@@ -279,4 +301,66 @@ fn bearer(token: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::domain::spec::Endpoint;
+    use crate::provider::ports::SlicerHost as _;
+    use crate::slicer::Client;
+
+    /// A client of a host that answers each request after `delay` with a long list of nothing.
+    async fn client(delay: Duration, read: Duration) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"\r\n\r\n") {
+                        request.push(stream.read_u8().await.unwrap());
+                    }
+                    tokio::time::sleep(delay).await;
+                    let body = format!("[{}]", " ".repeat(2 * SMALL_BODY));
+                    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
+                    let answer = format!("{head} {}\r\n\r\n{body}", body.len());
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        let timeouts = Timeouts {
+            read,
+            ..Timeouts::default()
+        };
+        Client::new(&Endpoint::Url(url), None, None, timeouts).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_wait_for_the_turn_ends_with_the_time_of_the_request_and_the_host_is_not_called_unreachable() {
+        let client = client(Duration::from_millis(1500), Duration::from_secs(2)).await;
+        let _others = client.transport.large_bodies.try_acquire().unwrap();
+        let begun = Instant::now();
+        let error = client.list_vms("agents", None).await.unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(
+            error.message.ends_with("within 2 s: too many large ones at once"),
+            "{error}"
+        );
+        assert_eq!(
+            (error.kind, error.fate),
+            (HostErrorKind::Busy, RequestFate::MayStillHappen)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_listing_waits_for_no_look_up() {
+        let client = client(Duration::ZERO, Duration::from_millis(500)).await;
+        let _look_ups = client.transport.large_look_ups.try_acquire().unwrap();
+        assert_eq!(client.list_vms("agents", None).await.unwrap(), []);
+        assert!(client.list_vms("agents", Some("tag")).await.is_err());
+    }
 }

@@ -1,5 +1,6 @@
 //! Hosts and clients that want too much: the program's memory and sockets stay bounded, and the others are served.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,21 +9,35 @@ use slicer_cloud_provider::grpc::pb::{
     ExternalGrpcNode, NodeGroupDeleteNodesRequest, NodeGroupsRequest, NodeGroupsResponse, RefreshRequest,
 };
 use slicer_cloud_provider::simulator::{Fault, FaultKind, RouteClass};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tonic::Code;
 use tonic::codegen::http::uri::PathAndQuery;
 
-use crate::program::Serving;
+use crate::frames::Frames;
+use crate::program::{Folder, Serving};
 use crate::support::*;
 
 /// More than there are seats, fewer than this process may open.
 const FLOOD: usize = 600;
-/// Connections of the gRPC listener (256) and of the admin listener (64), and some files of other kinds.
-const MOST_FILES: usize = 256 + 64 + 60;
+/// Connections of the gRPC listener.
+const SEATS: usize = 256;
+/// Those and the connections of the admin listener (64), and some files of other kinds.
+const MOST_FILES: usize = SEATS + 64 + 60;
+/// Of all RPCs the one with the smallest request.
+const NODE_GROUPS: &str = "/clusterautoscaler.cloudprovider.v1.externalgrpc.CloudProvider/NodeGroups";
 
 fn open_files(serving: &Serving) -> usize {
     let files = std::fs::read_dir(format!("/proc/{}/fd", serving.program.id()));
     files.unwrap().count()
+}
+
+/// How many files the program may open from now on.
+async fn limit_files(serving: &Serving, most: u32) {
+    let (pid, limit) = (serving.program.id().to_string(), format!("--nofile={most}:"));
+    let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+    assert!(set.await.unwrap().success());
 }
 
 /// The most memory that the program ever had, in MiB.
@@ -102,9 +117,6 @@ async fn a_flood_of_connections_is_bounded_and_other_clients_are_served() {
     for _ in 0..FLOOD {
         flood.push(TcpStream::connect(&serving.grpc).await.unwrap());
         flood.push(TcpStream::connect(&serving.admin).await.unwrap());
-        if flood.len() % 100 == 0 {
-            early.refresh(RefreshRequest {}).await.unwrap();
-        }
     }
     let mut late = serving.client().await;
     late.refresh(RefreshRequest {}).await.unwrap();
@@ -137,12 +149,11 @@ async fn a_client_with_thousands_of_calls_or_with_calls_that_never_end_keeps_no_
     let endless = (0..200).map(|_| {
         let channel = channel.clone();
         tokio::spawn(async move {
-            let path = "/clusterautoscaler.cloudprovider.v1.externalgrpc.CloudProvider/NodeGroups";
             let mut grpc = tonic::client::Grpc::new(channel);
             grpc.ready().await.unwrap();
             let codec = tonic_prost::ProstCodec::<NodeGroupsRequest, NodeGroupsResponse>::default();
             let request = tonic::Request::new(futures::stream::pending());
-            grpc.client_streaming(request, PathAndQuery::from_static(path), codec)
+            grpc.client_streaming(request, PathAndQuery::from_static(NODE_GROUPS), codec)
                 .await
         })
     });
@@ -157,4 +168,101 @@ async fn a_client_with_thousands_of_calls_or_with_calls_that_never_end_keeps_no_
     let first = endless.into_iter().next().unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(25), first).await;
     assert!(ended.expect("ended").unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_spoke_once_keeps_its_connection_in_a_flood_of_those_that_say_nothing() {
+    let host = host("agents").await;
+    let serving = Serving::start(&(global("") + &nodegroup("agents", &host.running.url, ""))).await;
+    let mut spoke = Frames::connect(&serving.grpc).await;
+    spoke.ping().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await; // longer than the flood takes to come
+    let mut flood = Vec::new();
+    for _ in 0..FLOOD {
+        flood.push(TcpStream::connect(&serving.grpc).await.unwrap());
+    }
+    // The seats are taken, and taken again, once the first of them are hung up on: all but the last, and one seat.
+    for silent in &mut flood[..FLOOD - SEATS] {
+        let mut greeting = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(10), silent.read_to_end(&mut greeting));
+        let _ = end.await.expect("hung up on");
+    }
+    spoke.ping().await.expect("still served");
+}
+
+#[tokio::test]
+async fn connections_whose_clients_take_nothing_in_end_when_their_seats_are_given_to_others() {
+    let host = host("agents").await;
+    let serving = Serving::start(&(global("") + &nodegroup("agents", &host.running.url, ""))).await;
+    let stuck = join_all((0..10).map(async |_| {
+        let mut client = Frames::connect(&serving.grpc).await;
+        client.ping_until_stuck().await;
+        client
+    }));
+    let mut stuck = stuck.await;
+    let others_come = async {
+        let mut others = VecDeque::new();
+        loop {
+            let mut other = Frames::connect(&serving.grpc).await;
+            other.ping().await.unwrap();
+            others.push_back(other);
+            if others.len() > SEATS {
+                others.pop_front();
+            }
+        }
+    };
+    let all_are_hung_up_on = join_all(stuck.iter_mut().map(Frames::is_hung_up_on));
+    tokio::select! {
+        _ = all_are_hung_up_on => {}
+        () = others_come => {}
+        () = tokio::time::sleep(Duration::from_secs(30)) => panic!("they keep their connections"),
+    }
+}
+
+#[tokio::test]
+async fn several_clients_whose_requests_never_end_keep_no_other_from_being_served() {
+    let host = host("agents").await;
+    let serving = Serving::start(&(global("") + &nodegroup("agents", &host.running.url, ""))).await;
+    let mut other = serving.client().await;
+    wait_for_group(&mut other, "agents").await;
+    let mut endless = Vec::new();
+    for _ in 0..8 {
+        let mut client = Frames::connect(&serving.grpc).await;
+        client.begin_calls(NODE_GROUPS, 100).await;
+        client.ping().await.unwrap(); // it has them now
+        endless.push(client);
+        let answered = tokio::time::timeout(Duration::from_secs(2), other.refresh(RefreshRequest {}));
+        answered.await.expect("served").unwrap();
+    }
+    for _ in 0..50 {
+        let answered = tokio::time::timeout(Duration::from_secs(2), other.refresh(RefreshRequest {}));
+        answered.await.expect("served").unwrap();
+    }
+    drop(endless);
+}
+
+#[tokio::test]
+async fn connections_that_cannot_be_accepted_for_want_of_files_are_told_of_once_in_a_while() {
+    let host = host("agents").await;
+    let folder = Folder::with_config(&(global("") + &nodegroup("agents", &host.running.url, "")));
+    let log = ["--log-level", "slicer_cloud_provider=debug"];
+    let mut serving = Serving::start_in(folder, "127.0.0.1:0", &log).await;
+    limit_files(&serving, 16).await;
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        clients.push(TcpStream::connect(&serving.grpc).await.unwrap());
+        clients.push(TcpStream::connect(&serving.admin).await.unwrap());
+    }
+    for message in [
+        "accepting a connection failed",
+        "accepting a connection of the admin address failed",
+    ] {
+        for (count, level) in [(1, "WARN"), (2, "DEBUG"), (10, "DEBUG")] {
+            let line = serving.program.logged(message, count).await;
+            assert_eq!(line["level"], level, "{line}");
+        }
+    }
+    limit_files(&serving, 1024).await;
+    let mut client = serving.client().await;
+    client.refresh(RefreshRequest {}).await.expect("served again");
 }
