@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module of the crate may use of the others.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("secret", &[]),
     ("seats", &[]),
+    ("seldom", &[]),
     ("k3s", &[]),
     ("metrics", &["domain"]),
     ("bootstrap", &["domain"]),
@@ -20,11 +21,13 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("slicer", &["domain", "metrics", "provider::ports", "secret"]),
     ("kubernetes", &["domain", "provider::ports", "simulator"]),
     ("provider", &["domain", "config", "bootstrap", "secret", "metrics"]),
-    ("grpc", &["domain", "provider", "metrics"]),
-    ("admin", &["provider", "metrics", "seats"]),
+    ("grpc", &["domain", "provider", "metrics", "seats"]),
+    ("admin", &["provider", "metrics", "seats", "seldom"]),
     (
         "server",
-        &["admin", "config", "grpc", "metrics", "provider", "seats", "slicer"],
+        &[
+            "admin", "config", "grpc", "metrics", "provider", "seats", "seldom", "slicer",
+        ],
     ),
 ];
 

@@ -13,7 +13,7 @@ pub enum HostErrorKind {
     Unauthorized,
     /// The host group, VM or secret does not exist (404).
     NotFound,
-    /// The host asks to come again later (429).
+    /// The host asks to come again later (429), or so much came at once that this request had to give way.
     Busy,
     /// Nobody answered: refused, unknown name, no route, TLS failed, connection lost, time-out.
     Unreachable,

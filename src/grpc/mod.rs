@@ -1,6 +1,7 @@
 //! The wire: the `externalgrpc` CloudProvider service. Decodes a request, calls the provider, encodes the answer;
 //! status codes are chosen here and nowhere else. No rule about groups lives here.
 
+mod calls;
 mod convert;
 mod layers;
 mod options;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
+pub use calls::CallsLayer;
 pub use layers::{ObserveLayer, catch_panic};
 
 use crate::domain::node::LABEL_GPU;

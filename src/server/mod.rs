@@ -1,6 +1,5 @@
 //! The running server: puts the parts together, listens, and stops gracefully. Decides nothing about groups.
 
-mod calls;
 mod client_names;
 mod incoming;
 mod listen;
@@ -23,12 +22,11 @@ pub use tls::{TlsError, TlsFiles};
 use crate::admin;
 use crate::config::{Config, GlobalConfig, GroupConfig};
 use crate::grpc::pb::cloud_provider_server::CloudProviderServer;
-use crate::grpc::{self, ObserveLayer, pb};
+use crate::grpc::{self, CallsLayer, ObserveLayer, pb};
 use crate::metrics::Metrics;
 use crate::provider::ports::{Cluster, SlicerHost};
 use crate::provider::{Connect, Entropy, Parts, Provider, Timings};
 use crate::slicer;
-use calls::CallsLayer;
 use incoming::Incoming;
 use listen::Bound;
 use tls::TlsAcceptors;

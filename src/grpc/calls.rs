@@ -17,13 +17,14 @@ use crate::seats::{Seat, Seats};
 
 /// Gives every call a seat.
 #[derive(Clone, Debug)]
-pub(super) struct CallsLayer {
+pub struct CallsLayer {
     seats: Arc<Seats>,
 }
 
 impl CallsLayer {
     /// At most so many calls at once.
-    pub(super) fn new(most: usize) -> Self {
+    #[must_use]
+    pub fn new(most: usize) -> Self {
         Self {
             seats: Seats::new(most),
         }
@@ -43,7 +44,7 @@ impl<S> Layer<S> for CallsLayer {
 
 /// See [`CallsLayer`].
 #[derive(Clone, Debug)]
-pub(super) struct Calls<S> {
+pub struct Calls<S> {
     inner: S,
     seats: Arc<Seats>,
 }
