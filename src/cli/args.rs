@@ -169,10 +169,20 @@ impl TlsArgs {
     }
 }
 
+/// How `check` writes its findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckOutput {
+    Text,
+    Json,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
+    /// Lines for people, or one JSON object per line with `verdict` and `text`
+    #[arg(long, env = "SLICER_CHECK_OUTPUT", value_enum, default_value_t = CheckOutput::Text)]
+    pub(super) output: CheckOutput,
     #[command(flatten)]
     pub(super) kubernetes: KubernetesArgs,
 }

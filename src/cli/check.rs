@@ -2,43 +2,60 @@
 //! each finding, with what to do about it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::CliError;
-use super::args::{CheckArgs, KubernetesArgs};
+use super::args::{CheckArgs, CheckOutput, KubernetesArgs};
 use crate::config::{self, Config, GroupConfig};
 use crate::domain::spec::K3sVersion;
 use crate::domain::vm::{HostGroup, VmTags};
 use crate::k3s::{self, Trust};
 use crate::kubernetes::{ClientConfig, KubeconfigSource, KubernetesCluster};
-use crate::provider::ports::SlicerHost as _;
+use crate::provider::ports::{Cluster as _, SlicerHost as _};
 use crate::slicer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What was found, and how bad it is.
+/// How many minor versions a kubelet may be older than the API server.
+const OLDEST_SKEW: u32 = 3;
+/// How long the version of the API server is waited for.
+const VERSION_WITHIN: Duration = Duration::from_secs(10);
+
+/// Prints what is found, and remembers how bad it is.
 struct Report {
+    output: CheckOutput,
     failed: bool,
 }
 
 impl Report {
     fn ok(&self, text: impl AsRef<str>) {
-        println!("ok    {}", text.as_ref());
+        self.print("ok", text.as_ref());
     }
 
     fn warn(&self, text: impl AsRef<str>) {
-        println!("warn  {}", text.as_ref());
+        self.print("warn", text.as_ref());
     }
 
     fn fail(&mut self, text: impl AsRef<str>) {
         self.failed = true;
-        println!("fail  {}", text.as_ref());
+        self.print("fail", text.as_ref());
+    }
+
+    fn print(&self, verdict: &str, text: &str) {
+        match self.output {
+            CheckOutput::Text => println!("{verdict:<5} {text}"),
+            CheckOutput::Json => println!("{}", serde_json::json!({ "verdict": verdict, "text": text })),
+        }
     }
 }
 
 pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CliError> {
     let path = args.config.cloud_config;
     let config = config::load(&path).map_err(|error| CliError::Usage(error.to_string()))?;
-    let mut report = Report { failed: false };
+    let mut report = Report {
+        output: args.output,
+        failed: false,
+    };
     report.ok(format!(
         "{}: node groups: {}; VMs are tagged for cluster {}",
         path.display(),
@@ -50,6 +67,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CliError> {
     }
     check_k3s(&mut report, &config).await;
     check_kubernetes(&mut report, &config, args.kubernetes).await;
+    name_flags(&report, &config);
     Ok(if report.failed {
         ExitCode::FAILURE
     } else {
@@ -181,5 +199,77 @@ async fn check_kubernetes(report: &mut Report, config: &Config, args: Kubernetes
         Ok(missing) => report.fail(format!("the Kubernetes API does not allow: {}", missing.join(", "))),
         Err(error) => report.fail(format!("Kubernetes: {error}")),
     }
+    let version = tokio::time::timeout(VERSION_WITHIN, version_of(&cluster)).await;
+    check_version(report, config, version.ok().as_deref());
     shutdown.cancel();
+}
+
+async fn version_of(cluster: &KubernetesCluster) -> String {
+    loop {
+        if let Some(version) = cluster.server_version() {
+            return version;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Agents may be as old as three minor versions behind the server, and never newer.
+fn check_version(report: &mut Report, config: &Config, server: Option<&str>) {
+    let Some(server) = server else {
+        return report.warn("the API server does not tell its version; agents install from k3s-channel until it does");
+    };
+    match &config.global.join.version {
+        K3sVersion::Server if server.contains("+k3s") => {
+            report.ok(format!("agents get the version of the server, {server}"));
+        }
+        K3sVersion::Server => report.warn(format!(
+            "the API server has version {server}, which is none of K3s: agents install from k3s-channel {}; set k3s-version",
+            config.global.join.channel
+        )),
+        K3sVersion::Exact(agents) => match (minor(agents), minor(server)) {
+            (Some(agent), Some(of_server)) if agent > of_server => report.fail(format!(
+                "k3s-version = {agents} is newer than the server's {server}: such agents are not supported; say server"
+            )),
+            (Some(agent), Some(of_server)) if of_server - agent > OLDEST_SKEW => report.fail(format!(
+                "k3s-version = {agents} is more than {OLDEST_SKEW} minor versions older than the server's {server}; say server"
+            )),
+            _ => report.ok(format!("agents get {agents}, the server has {server}")),
+        },
+    }
+}
+
+/// The minor version of `v1.33.6+k3s1`.
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').nth(1)?.parse().ok()
+}
+
+/// Which flags of the cluster-autoscaler go with this configuration.
+fn name_flags(report: &Report, config: &Config) {
+    let mut flags = vec!["--cloud-provider=externalgrpc", "--cloud-config=FILE"];
+    if config.groups.iter().any(|group| group.spec.limits.min > 0) {
+        flags.push("--enforce-node-group-min-size (without it min-size is not seen to)");
+    }
+    if config.groups.iter().any(|group| group.spec.price_per_hour.is_some()) {
+        flags.push("--expander=price (prices are configured)");
+    }
+    if config.groups.len() > 1 {
+        flags.push("--balance-similar-node-groups --balancing-label=node.kubernetes.io/instance-type --balancing-label=kubernetes.io/arch (to spread over hosts)");
+    }
+    report.ok(format!(
+        "flags of the cluster-autoscaler that go with this: {}",
+        flags.join(", ")
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minor_versions_are_read_from_k3s_tags_and_nothing_else() {
+        assert_eq!(minor("v1.33.6+k3s1"), Some(33));
+        assert_eq!(minor("v1.35.4"), Some(35));
+        assert_eq!(minor("1.33"), None);
+        assert_eq!(minor("stable"), None);
+    }
 }

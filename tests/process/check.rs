@@ -95,3 +95,32 @@ async fn a_wrong_configuration_ends_with_2_before_anything_is_tried() {
     assert!(ended.stderr.contains("k3s-token: is missing"), "{}", ended.stderr);
     assert_eq!(ended.stdout, "");
 }
+
+#[tokio::test]
+async fn findings_come_as_json_lines_too_and_name_the_flags_that_go_with_the_configuration() {
+    let (k3s, host) = (K3s::start().await, host("agents").await);
+    let config = global_of(&k3s)
+        + &nodegroup("agents", &host.running.url, "min-size = 1")
+        + &nodegroup("missing", &host.running.url, "");
+    let folder = Folder::with_config(&config);
+    let arguments = ["check", "--without-kubernetes", "--output", "json", "--cloud-config"];
+    let ended = run(&[&arguments[..], &[folder.config()]].concat()).await;
+    assert_eq!(ended.code, Some(1));
+    let findings: Vec<serde_json::Value> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let texts = |verdict: &str| -> Vec<&str> {
+        let of = findings.iter().filter(|finding| finding["verdict"] == verdict);
+        of.map(|finding| finding["text"].as_str().unwrap()).collect()
+    };
+    assert!(
+        texts("fail").len() == 1 && texts("fail")[0].contains("no host group"),
+        "{findings:?}"
+    );
+    let flags = texts("ok").pop().unwrap();
+    assert!(flags.contains("--enforce-node-group-min-size"), "{flags}");
+    assert!(flags.contains("--balance-similar-node-groups"), "{flags}");
+    assert!(!flags.contains("--expander"), "{flags}");
+}
