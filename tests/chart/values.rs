@@ -9,7 +9,7 @@ use crate::helm::{CHART, Helm};
 
 /// helm, or `None` with the reason printed.
 pub(crate) fn helm() -> Option<Helm> {
-    match std::env::var_os("HELM") {
+    match std::env::var_os("HELM").filter(|helm| !helm.is_empty()) {
         Some(program) => Some(Helm::new(program.as_ref())),
         None => {
             println!("skipped: HELM is not set; tests/chart/run sets it");
