@@ -88,7 +88,7 @@ pub(super) async fn fail_overdue_joins(
     let overdue = managed.state().group.overdue_joins(patience, now);
     let fail = |id: InstanceId, log: &str| {
         // Its Node may have registered while the logs were read.
-        keeper::take_over_nodes(shared, managed);
+        keeper::take_over_node_of(shared, managed, &id);
         let event = managed.state().group.fail_overdue_join(&id, log, patience, now);
         shared.journal.record(&managed.id, event.as_slice());
     };

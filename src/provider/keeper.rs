@@ -14,6 +14,7 @@ use super::ports::ClusterStatus;
 use super::{Shared, boots, removal};
 use crate::domain::failure::{HostError, HostErrorKind};
 use crate::domain::group::{Event, Observed, Phase};
+use crate::domain::ids::InstanceId;
 use crate::domain::moment::Moment;
 use crate::domain::vm::Vm;
 
@@ -216,6 +217,14 @@ fn note_down(shared: &Shared, managed: &ManagedGroup, connection: &Connection, e
         shared.journal.host_down(&managed.id, &host, error);
     }
     Listing::Failed
+}
+
+/// Takes the group's Nodes over if the one of this instance is among them: who asks about one instance does not pay for
+/// all of them.
+pub(super) fn take_over_node_of(shared: &Shared, managed: &ManagedGroup, id: &InstanceId) {
+    if shared.node_index().has_own(&managed.id, id) {
+        take_over_nodes(shared, managed);
+    }
 }
 
 /// Takes over what the cluster knows of the group's Nodes.

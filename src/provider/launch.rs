@@ -125,15 +125,17 @@ impl Launch {
     async fn host_dead(&self) -> Failure {
         loop {
             let changed = self.managed.changed.notified();
-            let is_dead = self
-                .managed
-                .is_dead(self.shared.timings.unreachable, self.shared.clock.now());
-            if let (true, HostStatus::Down { error, .. }) = (is_dead, &self.managed.state().host) {
-                return Failure::from(error);
+            if let Some(error) = self.dead_host() {
+                return Failure::from(&error);
             }
             // The keeper looks at a dead host seldom; that it is dead is known sooner.
             let _ = tokio::time::timeout(self.shared.timings.retry, changed).await;
         }
+    }
+
+    fn dead_host(&self) -> Option<HostError> {
+        self.managed
+            .dead(self.shared.timings.unreachable, self.shared.clock.now())
     }
 
     /// Waits for its turn among the POSTs to this host.
@@ -304,9 +306,7 @@ impl Launch {
     /// The VM, if a listing or its Node showed it.
     fn seen_otherwise(&self) -> Option<Hostname> {
         let id = InstanceId::of_launch(&self.managed.id, &self.launch);
-        if self.shared.node_index().has_own(&self.managed.id, &id) {
-            keeper::take_over_nodes(&self.shared, &self.managed);
-        }
+        keeper::take_over_node_of(&self.shared, &self.managed, &id);
         let state = self.managed.state();
         match &state.group.slot(&id)?.phase {
             Phase::Booting(vm) | Phase::Running(vm) => Some(vm.hostname.clone()),
@@ -394,10 +394,7 @@ impl Launch {
             };
             let gone_too_long = never_tried(&error) && self.is_down_too_long();
             let hopeless = !never_tried(&error) && (tries >= MAX_POSTS || !may_repeat(&error));
-            let is_dead = self
-                .managed
-                .is_dead(self.shared.timings.unreachable, self.shared.clock.now());
-            if gone_too_long || hopeless || is_dead || self.was_given_up() {
+            if gone_too_long || hopeless || self.dead_host().is_some() || self.was_given_up() {
                 let mut failure = Failure::from(&error);
                 if failure.code == FailureCode::HostGroupNotFound {
                     failure.code = FailureCode::HostError; // it was the secrets that were not found

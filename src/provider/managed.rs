@@ -75,6 +75,16 @@ pub enum HostStatus {
     },
 }
 
+impl HostStatus {
+    /// Since when nobody has answered at all, and what the last attempt came to.
+    pub(super) fn unreachable(&self) -> Option<(Moment, &HostError)> {
+        match self {
+            Self::Down { since, error } if error.kind == HostErrorKind::Unreachable => Some((*since, error)),
+            Self::Unknown | Self::Up { .. } | Self::Down { .. } => None,
+        }
+    }
+}
+
 /// How often the removal of an instance was tried, and when it may be tried again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RemovalAttempt {
@@ -212,14 +222,11 @@ impl ManagedGroup {
         std::ptr::eq(connection, &raw const **self.connection.load())
     }
 
-    /// Whether nobody has answered for `patience` or longer.
-    pub(super) fn is_dead(&self, patience: Duration, now: Moment) -> bool {
-        match &self.state().host {
-            HostStatus::Down { since, error } => {
-                error.kind == HostErrorKind::Unreachable && now.since(*since) >= patience
-            }
-            HostStatus::Unknown | HostStatus::Up { .. } => false,
-        }
+    /// Why the host is given up: nobody has answered for `patience` or longer.
+    pub(super) fn dead(&self, patience: Duration, now: Moment) -> Option<HostError> {
+        let state = self.state();
+        let (since, error) = state.host.unreachable()?;
+        (now.since(since) >= patience).then(|| error.clone())
     }
 
     /// Works the shape out anew from all that is known. A shape once known is never forgotten: a group that vanished

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
-use super::managed::{Heartbeat, HostStatus, ManagedGroup, RemovalAttempt};
+use super::managed::{Heartbeat, ManagedGroup, RemovalAttempt};
 use super::ports::ClusterStatus;
 use crate::domain::failure::{HostError, HostErrorKind};
 use crate::domain::group::{Phase, SlotVm, StaleNode};
@@ -31,7 +31,7 @@ fn take_due(shared: &Shared, managed: &ManagedGroup) -> Vec<(InstanceId, SlotVm)
     let mut guard = managed.state();
     let state = &mut *guard;
     // Nobody would hear it. The keeper looks for the host, and calls again once it has found it.
-    if is_unreachable(&state.host) {
+    if state.host.unreachable().is_some() {
         return Vec::new();
     }
     let deleting: Vec<(InstanceId, SlotVm)> = state
@@ -66,7 +66,7 @@ fn take_due(shared: &Shared, managed: &ManagedGroup) -> Vec<(InstanceId, SlotVm)
 
 async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &SlotVm) {
     let turn = turn(managed).await;
-    if is_unreachable(&managed.state().host) {
+    if managed.state().host.unreachable().is_some() {
         // It went down meanwhile: no attempt, and none of those that wait makes one.
         if let Some(attempt) = managed.state().removal_attempts.get_mut(id) {
             attempt.running = false;
@@ -108,10 +108,6 @@ async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &
 /// slow.
 fn stays(count: u32) -> Option<String> {
     (count >= ACCEPTED_IN_VAIN).then(|| format!("the host has accepted {count} deletes, but the VM is still there"))
-}
-
-fn is_unreachable(host: &HostStatus) -> bool {
-    matches!(host, HostStatus::Down { error, .. } if error.kind == HostErrorKind::Unreachable)
 }
 
 /// Waits for its turn among the removals of a host. A reload may come meanwhile: what the group is connected to is to be
