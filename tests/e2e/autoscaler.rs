@@ -68,6 +68,7 @@ impl Autoscaler {
                 .programs
                 .join(format!("cluster-autoscaler-{}", lane.version)),
             arguments,
+            environment: Vec::new(),
             logs: PathBuf::from(folder),
         };
         Ok(Self {

@@ -1,25 +1,23 @@
 //! The Helm chart on a real API server: whether it takes every object that the chart can make, and whether the accounts
 //! of the chart may do what they need and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use crate::combinations::{combinations, least, merge};
+use crate::control_plane::{Apply, ControlPlane};
+use crate::custom_resources::CustomResources;
 use crate::helm::Helm;
-use crate::{Failure, Lane};
+use crate::{Failure, Places};
 
 /// The program, as `tests/e2e/run` puts it beside the others.
 pub(crate) const HELM: &str = "helm";
 /// Where the release is: neither of the namespaces in which it has rights anyway.
 const NAMESPACE: &str = "scaling";
-/// Groups of CRDs that are not installed here.
-const FOREIGN: [&str; 2] = ["monitoring.coreos.com/", "cert-manager.io/"];
-
 const PROVIDER_ACCOUNT: &str = "garage-cluster-autoscaler-slicer-provider";
 const AUTOSCALER_ACCOUNT: &str = "garage-cluster-autoscaler-slicer-autoscaler";
 
@@ -75,65 +73,128 @@ const NOBODY: &[Right] = &[
     ("escalate", "rbac.authorization.k8s.io", "clusterroles", ""),
 ];
 
-/// What a release gives to the two.
+/// What a release with two pods gives to the two.
 pub(crate) struct Installed {
+    pub(crate) namespace: &'static str,
     pub(crate) provider_kubeconfig: PathBuf,
     pub(crate) autoscaler_kubeconfig: PathBuf,
     /// The cluster-autoscaler's.
     pub(crate) flags: Vec<String>,
 }
 
-/// Asks the API server about every object that the chart makes, and installs accounts and rights.
-pub(crate) async fn install(lane: &Lane) -> Result<Installed, Failure> {
-    let (helm, control_plane) = (Helm::new(&lane.places.programs.join(HELM)), &lane.control_plane);
-    control_plane.ensure_namespace(NAMESPACE).await?;
-    let all = helm.clone();
-    // The simulated hosts of other lanes share the threads.
-    let objects = tokio::task::spawn_blocking(move || different_objects(&all)).await;
-    let objects = objects.map_err(|error| error.to_string())??;
-    for (object, values) in &objects {
-        let refused = |failure| format!("{failure}\nwith {values}");
-        apply(lane, object, true).await.map_err(refused)?;
+/// The chart, and the API server that it is held against.
+pub(crate) struct Chart<'a> {
+    helm: Helm,
+    control_plane: &'a ControlPlane,
+}
+
+impl<'a> Chart<'a> {
+    pub(crate) fn new(places: &Places, control_plane: &'a ControlPlane) -> Self {
+        Self {
+            helm: Helm::new(&places.programs.join(HELM)),
+            control_plane,
+        }
     }
-    println!(
-        "[{} chart] the API server takes {} different objects",
-        lane.version,
-        objects.len()
-    );
-    // One account with the rights of both, and then an account each.
-    let together = helm.render(NAMESPACE, &least())?;
-    install_accounts(lane, &together).await?;
-    let all = [BOTH, PROVIDER_ALONE, AUTOSCALER_ALONE].concat();
-    hold_against(lane, AUTOSCALER_ACCOUNT, &all, NOBODY).await?;
+
+    /// Asks the API server about every different object that the chart makes; returns how many there are of each kind.
+    pub(crate) async fn every_object_is_taken(&self, custom: &CustomResources) -> Result<String, Failure> {
+        self.control_plane.ensure_namespace(NAMESPACE).await?;
+        let helm = self.helm.clone();
+        // The simulated hosts of other lanes share the threads.
+        let objects = tokio::task::spawn_blocking(move || different_objects(&helm)).await;
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for (object, values) in &objects.map_err(|error| error.to_string())?? {
+            let mut kind = text(&object["kind"]).to_owned();
+            if custom.are_known(text(&object["apiVersion"])) {
+                let taken = self.control_plane.apply(object, Apply::DryRun).await;
+                taken.map_err(|failure| format!("{failure}\nwith {values}"))?;
+            } else {
+                kind.push_str(" not looked at");
+            }
+            *kinds.entry(kind).or_default() += 1;
+        }
+        let counted = kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
+        Ok(counted.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Asks about the rights of the accounts of both kinds of release.
+    pub(crate) async fn rights_are_exact(&self) -> Result<(), Failure> {
+        // One account with the rights of both, and then an account each.
+        self.install_accounts(&least()).await?;
+        let all = [BOTH, PROVIDER_ALONE, AUTOSCALER_ALONE].concat();
+        self.hold_against(AUTOSCALER_ACCOUNT, &all, NOBODY).await?;
+        self.install_accounts(&standalone()).await?;
+        for (account, own, others) in [
+            (PROVIDER_ACCOUNT, PROVIDER_ALONE, AUTOSCALER_ALONE),
+            (AUTOSCALER_ACCOUNT, AUTOSCALER_ALONE, PROVIDER_ALONE),
+        ] {
+            self.hold_against(account, &[BOTH, own].concat(), &[others, NOBODY].concat())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Installs the accounts and rights of a release whose two pods run by themselves.
+    pub(crate) async fn install(&self) -> Result<Installed, Failure> {
+        let objects = self.install_accounts(&standalone()).await?;
+        let control_plane = self.control_plane;
+        Ok(Installed {
+            namespace: NAMESPACE,
+            provider_kubeconfig: control_plane.kubeconfig_of(NAMESPACE, PROVIDER_ACCOUNT).await?,
+            autoscaler_kubeconfig: control_plane.kubeconfig_of(NAMESPACE, AUTOSCALER_ACCOUNT).await?,
+            flags: flags(&objects),
+        })
+    }
+
+    /// Accounts, roles and bindings only: the pods are the scenario's own processes. Returns all objects.
+    async fn install_accounts(&self, values: &Value) -> Result<Vec<Value>, Failure> {
+        self.control_plane.ensure_namespace(NAMESPACE).await?;
+        let objects = self.helm.render(NAMESPACE, values)?;
+        for object in &objects {
+            if object["kind"] == "ServiceAccount" || text(&object["apiVersion"]).starts_with("rbac.") {
+                self.control_plane.apply(object, Apply::ForGood).await?;
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Fails unless the account may do all of the first and nothing of the second.
+    async fn hold_against(&self, account: &str, needed: &[Right], refused: &[Right]) -> Result<(), Failure> {
+        for (rights, allowed) in [(needed, true), (refused, false)] {
+            for right in rights {
+                if self.may(account, right).await? != allowed {
+                    let word = if allowed { "may not" } else { "may" };
+                    return Err(format!("{account} {word} {right:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn may(&self, account: &str, right: &Right) -> Result<bool, Failure> {
+        let reviews: Api<SubjectAccessReview> = Api::all(self.control_plane.client.clone());
+        let review = reviews.create(&PostParams::default(), &question(account, right)).await;
+        let review = review.map_err(|error| format!("cannot ask what {account} may: {error}"))?;
+        Ok(review.status.is_some_and(|status| status.allowed))
+    }
+}
+
+/// Values of a release whose two pods run by themselves.
+fn standalone() -> Value {
     let mut values = least();
     merge(
         &mut values,
         &json!({ "mode": "standalone", "tls": { "enabled": false } }),
     );
-    let apart = helm.render(NAMESPACE, &values)?;
-    install_accounts(lane, &apart).await?;
-    for (account, own, others) in [
-        (PROVIDER_ACCOUNT, PROVIDER_ALONE, AUTOSCALER_ALONE),
-        (AUTOSCALER_ACCOUNT, AUTOSCALER_ALONE, PROVIDER_ALONE),
-    ] {
-        hold_against(lane, account, &[BOTH, own].concat(), &[others, NOBODY].concat()).await?;
-    }
-    Ok(Installed {
-        provider_kubeconfig: control_plane.kubeconfig_of(NAMESPACE, PROVIDER_ACCOUNT).await?,
-        autoscaler_kubeconfig: control_plane.kubeconfig_of(NAMESPACE, AUTOSCALER_ACCOUNT).await?,
-        flags: flags(&apart),
-    })
+    values
 }
 
-/// All that the chart can make of Kubernetes' own kinds, each with the first values that made it.
+/// All that the chart can make, each with the first values that made it.
 fn different_objects(helm: &Helm) -> Result<Vec<(Value, Value)>, Failure> {
     let (mut seen, mut objects) = (BTreeSet::new(), Vec::new());
     for values in combinations() {
         for object in helm.render(NAMESPACE, &values)? {
-            let foreign = FOREIGN
-                .iter()
-                .any(|group| text(&object["apiVersion"]).starts_with(group));
-            if !foreign && seen.insert(object.to_string()) {
+            if seen.insert(object.to_string()) {
                 objects.push((object, values.clone()));
             }
         }
@@ -154,51 +215,9 @@ fn flags(objects: &[Value]) -> Vec<String> {
     flags.map(str::to_owned).collect()
 }
 
-/// Accounts, roles and bindings only: the pods are the scenario's own processes.
-async fn install_accounts(lane: &Lane, objects: &[Value]) -> Result<(), Failure> {
-    for object in objects {
-        if object["kind"] == "ServiceAccount" || text(&object["apiVersion"]).starts_with("rbac.") {
-            apply(lane, object, false).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Server-side, strictly.
-async fn apply(lane: &Lane, object: &Value, dry_run: bool) -> Result<(), Failure> {
-    let object: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
-    let types = object.types.clone().unwrap();
-    let kind = GroupVersionKind::try_from(&types).map_err(|error| error.to_string())?;
-    let (resource, client) = (ApiResource::from_gvk(&kind), lane.control_plane.client.clone());
-    let name = object.metadata.name.clone().unwrap();
-    let api: Api<DynamicObject> = match &object.metadata.namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
-    };
-    let mut how = PatchParams::apply("chart").force().validation_strict();
-    how.dry_run = dry_run;
-    let applied = api.patch(&name, &how, &Patch::Apply(&object)).await;
-    applied
-        .map(drop)
-        .map_err(|error| format!("the API server refuses {} {name}: {error}", types.kind))
-}
-
-/// Fails unless the account may do all of the first and nothing of the second.
-async fn hold_against(lane: &Lane, account: &str, needed: &[Right], refused: &[Right]) -> Result<(), Failure> {
-    for (rights, allowed) in [(needed, true), (refused, false)] {
-        for right in rights {
-            if may(lane, account, right).await? != allowed {
-                let word = if allowed { "may not" } else { "may" };
-                return Err(format!("{account} {word} {right:?}"));
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn may(lane: &Lane, account: &str, (verb, group, resource, namespace): &Right) -> Result<bool, Failure> {
+fn question(account: &str, (verb, group, resource, namespace): &Right) -> SubjectAccessReview {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-    let question = SubjectAccessReview {
+    SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(format!("system:serviceaccount:{NAMESPACE}:{account}")),
             groups: Some(vec![
@@ -217,11 +236,7 @@ async fn may(lane: &Lane, account: &str, (verb, group, resource, namespace): &Ri
             ..SubjectAccessReviewSpec::default()
         },
         ..SubjectAccessReview::default()
-    };
-    let reviews: Api<SubjectAccessReview> = Api::all(lane.control_plane.client.clone());
-    let review = reviews.create(&PostParams::default(), &question).await;
-    let review = review.map_err(|error| format!("cannot ask what {account} may: {error}"))?;
-    Ok(review.status.is_some_and(|status| status.allowed))
+    }
 }
 
 fn text(value: &Value) -> &str {

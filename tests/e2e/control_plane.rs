@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret, ServiceAccount};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use rcgen::KeyPair;
@@ -20,6 +20,9 @@ use crate::program::{Order, Program, free_port, write};
 use crate::sight::Sight;
 use crate::{Failure, Places};
 
+/// The programs that hold the objects.
+pub(crate) const ETCD: &str = "etcd";
+pub(crate) const API_SERVER: &str = "kube-apiserver";
 /// A cold start on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Finalizers and controllers may take their time.
@@ -27,6 +30,14 @@ const CLEAN_WITHIN: Duration = Duration::from_secs(90);
 /// Everybody but the provider may do everything.
 const ADMIN_TOKEN: &str = "admin";
 const PROVIDER_TOKEN: &str = "provider";
+
+/// Whether an object is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Apply {
+    /// Only what the API server says of it is of interest.
+    DryRun,
+    ForGood,
+}
 
 /// A control plane that runs.
 pub(crate) struct ControlPlane {
@@ -48,27 +59,10 @@ struct Plan<'a> {
 }
 
 impl ControlPlane {
+    /// All of it.
     pub(crate) async fn start(places: &Places) -> Result<Self, Failure> {
-        let plan = Plan {
-            places,
-            folder: places.logs.join("control-plane"),
-            etcd_port: free_port(),
-            port: free_port(),
-            authority: Authority::new("control plane"),
-        };
-        let admin_kubeconfig = plan.kubeconfig("admin", ADMIN_TOKEN)?;
-        let provider_kubeconfig = plan.kubeconfig("provider", PROVIDER_TOKEN)?;
-        let programs = vec![
-            plan.start("etcd", plan.etcd())?,
-            plan.start("kube-apiserver", plan.api_server()?)?,
-        ];
-        let control_plane = Self {
-            client: client(&admin_kubeconfig).await?,
-            admin_kubeconfig,
-            provider_kubeconfig,
-            programs: Mutex::new(programs),
-        };
-        control_plane.wait_until_ready().await?;
+        let plan = Plan::new(places);
+        let control_plane = plan.start_api_server().await?;
         for (name, arguments) in [
             ("kube-scheduler", scheduler(&control_plane.admin_kubeconfig)),
             (
@@ -81,6 +75,11 @@ impl ControlPlane {
         }
         control_plane.grant_provider_rights().await?;
         Ok(control_plane)
+    }
+
+    /// etcd and kube-apiserver only: objects and rights, but nobody who acts on them.
+    pub(crate) async fn start_api_server(places: &Places) -> Result<Self, Failure> {
+        Plan::new(places).start_api_server().await
     }
 
     async fn wait_until_ready(&self) -> Result<(), Failure> {
@@ -142,6 +141,25 @@ impl ControlPlane {
         created
             .map(drop)
             .map_err(|error| format!("cannot create the {kind}: {error}"))
+    }
+
+    /// Applies an object on the server's side, strictly: unknown fields are refused.
+    pub(crate) async fn apply(&self, object: &Value, how: Apply) -> Result<(), Failure> {
+        let object: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
+        let types = object.types.clone().unwrap();
+        let kind = GroupVersionKind::try_from(&types).map_err(|error| error.to_string())?;
+        let resource = ApiResource::from_gvk(&kind);
+        let name = object.metadata.name.clone().unwrap();
+        let api: Api<DynamicObject> = match &object.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let mut parameters = PatchParams::apply("e2e").force().validation_strict();
+        parameters.dry_run = how == Apply::DryRun;
+        let applied = api.patch(&name, &parameters, &Patch::Apply(&object)).await;
+        applied
+            .map(drop)
+            .map_err(|error| format!("the API server refuses {} {name}: {error}", types.kind))
     }
 
     /// Makes sure that a namespace exists.
@@ -210,12 +228,40 @@ impl ControlPlane {
     }
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    fn new(places: &'a Places) -> Self {
+        Self {
+            places,
+            folder: places.logs.join("control-plane"),
+            etcd_port: free_port(),
+            port: free_port(),
+            authority: Authority::new("control plane"),
+        }
+    }
+
+    async fn start_api_server(&self) -> Result<ControlPlane, Failure> {
+        let admin_kubeconfig = self.kubeconfig("admin", ADMIN_TOKEN)?;
+        let provider_kubeconfig = self.kubeconfig("provider", PROVIDER_TOKEN)?;
+        let programs = vec![
+            self.start(ETCD, self.etcd())?,
+            self.start(API_SERVER, self.api_server()?)?,
+        ];
+        let control_plane = ControlPlane {
+            client: client(&admin_kubeconfig).await?,
+            admin_kubeconfig,
+            provider_kubeconfig,
+            programs: Mutex::new(programs),
+        };
+        control_plane.wait_until_ready().await?;
+        Ok(control_plane)
+    }
+
     fn start(&self, name: &'static str, arguments: Vec<String>) -> Result<Program, Failure> {
         Program::start(&Order {
             name,
             program: self.places.programs.join(name),
             arguments,
+            environment: Vec::new(),
             logs: self.folder.clone(),
         })
     }
@@ -311,7 +357,8 @@ fn scheduler(kubeconfig: &Path) -> Vec<String> {
     ]
 }
 
-async fn client(kubeconfig: &Path) -> Result<kube::Client, Failure> {
+/// Whoever the kubeconfig is of.
+pub(crate) async fn client(kubeconfig: &Path) -> Result<kube::Client, Failure> {
     let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", kubeconfig.display());
     let read = Kubeconfig::read_from(kubeconfig).map_err(|error| unusable(&error))?;
     let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())

@@ -146,3 +146,12 @@ impl Host {
         self.running.stop().await;
     }
 }
+
+/// The provider's configuration for these hosts.
+pub(crate) fn configuration(hosts: &[Host]) -> String {
+    let global = "[global]\nk3s-url = https://127.0.0.1:6443\nk3s-token = joins\ndefault-min-size = 0\n\
+                  k3s-version = v1.35.4+k3s1\n";
+    hosts
+        .iter()
+        .fold(global.to_owned(), |text, host| text + &host.sections())
+}

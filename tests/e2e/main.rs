@@ -22,6 +22,7 @@ mod chart;
 #[allow(dead_code)] // for the tests of the chart
 mod combinations;
 mod control_plane;
+mod custom_resources;
 #[path = "../chart/helm.rs"]
 #[allow(dead_code)] // for the tests of the chart
 mod helm;
@@ -100,7 +101,7 @@ async fn run() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // The SDK alone needs no control plane.
+    // Without a scenario for them, they need no control plane.
     let versions = if selection.scenarios.is_empty() {
         &[][..]
     } else {
@@ -111,8 +112,8 @@ async fn run() -> ExitCode {
     let mut report = Report::default();
     report.extend(rows.into_iter().flatten());
     report.skip_versions(&selection);
-    if selection.sdk {
-        report.extend([scenarios::sdk::run(&places).await]);
+    for alone in &selection.alone {
+        report.extend([alone.run(&places).await]);
     }
     report.print(&places.logs);
     if report.has_failed() {

@@ -22,6 +22,8 @@ pub(crate) struct Order {
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
+    /// Nothing else is in its environment but where it finds programs and its home.
+    pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) logs: PathBuf,
 }
 
@@ -44,6 +46,7 @@ impl Program {
             .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"))
             // The times in the logs of all programs are compared.
             .env("TZ", "UTC")
+            .envs(order.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)

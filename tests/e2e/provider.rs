@@ -10,11 +10,25 @@ use crate::{Failure, Places};
 /// Longer than it takes on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// The pod that it is said to be in.
+pub(crate) const POD: &str = "provider-0";
+
 /// Certificate, key and the authority of the clients, PEM files.
 pub(crate) struct TlsFiles {
     pub(crate) cert: String,
     pub(crate) key: String,
     pub(crate) client_ca: String,
+}
+
+/// What it is started with.
+pub(crate) struct Setup<'a> {
+    /// Where its configuration and its log go.
+    pub(crate) folder: &'a Path,
+    pub(crate) kubeconfig: &'a Path,
+    /// The namespace of its pod: events are about that.
+    pub(crate) namespace: &'a str,
+    pub(crate) config: String,
+    pub(crate) tls: Option<&'a TlsFiles>,
 }
 
 /// A moment in a log, such as `1124 21:39:48.537088`, as klog writes it.
@@ -31,23 +45,17 @@ pub(crate) struct Provider {
 }
 
 impl Provider {
-    pub(crate) async fn start(
-        places: &Places,
-        folder: &Path,
-        kubeconfig: &Path,
-        config: &str,
-        tls: Option<&TlsFiles>,
-    ) -> Result<Self, Failure> {
+    pub(crate) async fn start(places: &Places, setup: &Setup<'_>) -> Result<Self, Failure> {
         let (port, admin) = (free_port(), format!("127.0.0.1:{}", free_port()));
-        let config = write(&folder.join("cloud-config"), config)?;
+        let config = write(&setup.folder.join("cloud-config"), &setup.config)?;
         let mut arguments = vec![
             "serve".to_owned(),
             format!("--cloud-config={config}"),
-            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--kubeconfig={}", setup.kubeconfig.display()),
             format!("--listen=127.0.0.1:{port}"),
             format!("--admin-listen={admin}"),
         ];
-        if let Some(TlsFiles { cert, key, client_ca }) = tls {
+        if let Some(TlsFiles { cert, key, client_ca }) = setup.tls {
             arguments.push(format!("--tls-cert={cert}"));
             arguments.push(format!("--tls-key={key}"));
             arguments.push(format!("--tls-client-ca={client_ca}"));
@@ -56,7 +64,11 @@ impl Provider {
             name: "slicer-cloud-provider",
             program: places.provider.clone(),
             arguments,
-            logs: PathBuf::from(folder),
+            environment: vec![
+                ("POD_NAME", POD.to_owned()),
+                ("POD_NAMESPACE", setup.namespace.to_owned()),
+            ],
+            logs: PathBuf::from(setup.folder),
         };
         let mut provider = Self {
             program: Program::start(&order)?,

@@ -1,7 +1,7 @@
 //! What is told at the end: a table of scenario by version, and one line that counts.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::selection::{Selection, Version};
@@ -66,6 +66,13 @@ impl Row {
     pub(crate) fn failed(name: &str, version: &Version, why: &str) -> Self {
         println!("{name} with {version}: {why}");
         Self::short(name, &version.to_string(), Outcome::Failed)
+    }
+
+    /// A scenario without a cluster-autoscaler.
+    pub(crate) fn alone(name: &str, outcome: Outcome, took: Duration) -> Self {
+        let mut row = Self::short(name, "-", outcome);
+        row.cells[5] = format!("{:.0}", took.as_secs_f64());
+        row
     }
 
     /// A row without figures.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::Failure;
-use crate::scenarios::{SCENARIOS, Scenario, sdk};
+use crate::scenarios::{ALONE, Alone, SCENARIOS, Scenario};
 
 /// A folder for each program.
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/programs");
@@ -43,7 +43,8 @@ pub(crate) struct Selection {
     /// Wanted, too, but not installed.
     pub(crate) missing: Vec<Version>,
     pub(crate) scenarios: Vec<&'static Scenario>,
-    pub(crate) sdk: bool,
+    /// Those that need no cluster-autoscaler.
+    pub(crate) alone: Vec<&'static Alone>,
 }
 
 impl Selection {
@@ -80,41 +81,41 @@ impl Selection {
         }
         let installed = versions_in(programs);
         let (versions, missing) = known.into_iter().partition(|version| installed.contains(version));
-        let scenarios = if all {
-            SCENARIOS.iter().collect()
-        } else if names.is_empty() {
-            SCENARIOS.iter().filter(|scenario| scenario.short).collect()
-        } else {
-            let known = names.iter().filter(|name| *name != sdk::NAME);
-            known.map(|name| find(name)).collect::<Result<_, _>>()?
-        };
-        let sdk = names.is_empty() || names.iter().any(|name| name == sdk::NAME);
+        if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+            return Err(format!(
+                "there is no scenario {unknown:?}; there are\n{}",
+                known_names()
+            ));
+        }
+        let named = |name: &str| names.iter().any(|wanted| wanted == name);
+        let short = |scenario: &Scenario| names.is_empty() && scenario.short;
+        let scenarios = SCENARIOS.iter();
+        let scenarios = scenarios.filter(|scenario| all || short(scenario) || named(scenario.name));
+        let alone = ALONE
+            .iter()
+            .filter(|alone| all || names.is_empty() || named(alone.name));
         Ok(Self {
             versions,
             missing,
-            scenarios,
-            sdk,
+            scenarios: scenarios.collect(),
+            alone: alone.collect(),
         })
     }
 }
 
-fn find(name: &str) -> Result<&'static Scenario, Failure> {
-    let known = || {
-        let lines = SCENARIOS
-            .iter()
-            .map(|scenario| format!("  {:<28}{}", scenario.name, scenario.about));
-        lines.collect::<Vec<_>>().join("\n")
-    };
-    let mut scenarios = SCENARIOS.iter();
-    let found = scenarios.find(|scenario| scenario.name == name);
-    found.ok_or_else(|| {
-        format!(
-            "there is no scenario {name:?}; there are\n{}\n  {:<28}{}",
-            known(),
-            sdk::NAME,
-            sdk::ABOUT
-        )
-    })
+/// Name and subject of each scenario.
+fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let with = SCENARIOS.iter().map(|scenario| (scenario.name, scenario.about));
+    with.chain(ALONE.iter().map(|alone| (alone.name, alone.about)))
+}
+
+fn is_known(name: &str) -> bool {
+    known().any(|(known, _)| known == name)
+}
+
+fn known_names() -> String {
+    let lines = known().map(|(name, about)| format!("  {name:<28}{about}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The versions that have an entry in the folder.

@@ -11,10 +11,10 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 
 use crate::authority::Authority;
 use crate::autoscaler::{Autoscaler, ClientTls};
-use crate::chart::{self, Installed};
-use crate::hosts::{Group, Host};
+use crate::chart::{Chart, Installed};
+use crate::hosts::{self, Group, Host};
 use crate::program::write;
-use crate::provider::{Provider, TlsFiles};
+use crate::provider::{Provider, Setup, TlsFiles};
 use crate::report::Figures;
 use crate::sight::Sight;
 use crate::workload::Workload;
@@ -98,22 +98,23 @@ impl<'a> Stage<'a> {
         };
         let control_plane = &lane.control_plane;
         let installed = match setting.chart {
-            true => chart::install(lane).await?,
+            true => Chart::new(&lane.places, control_plane).install().await?,
             false => Installed {
+                // Where the README's rights for events about Nodes are.
+                namespace: "default",
                 provider_kubeconfig: control_plane.provider_kubeconfig.clone(),
                 autoscaler_kubeconfig: control_plane.admin_kubeconfig.clone(),
                 flags: Vec::new(),
             },
         };
-        let kubeconfig = &installed.provider_kubeconfig;
-        let provider = Provider::start(
-            &lane.places,
-            &folder,
-            kubeconfig,
-            &configuration(&hosts),
-            server_tls.as_ref(),
-        )
-        .await?;
+        let setup = Setup {
+            folder: &folder,
+            kubeconfig: &installed.provider_kubeconfig,
+            namespace: installed.namespace,
+            config: hosts::configuration(&hosts),
+            tls: server_tls.as_ref(),
+        };
+        let provider = Provider::start(&lane.places, &setup).await?;
         let address = provider.address();
         let flags: Vec<&str> = installed
             .flags
@@ -298,15 +299,6 @@ impl<'a> Stage<'a> {
         }
         self.figures
     }
-}
-
-/// The provider's configuration for these hosts.
-fn configuration(hosts: &[Host]) -> String {
-    let global = "[global]\nk3s-url = https://127.0.0.1:6443\nk3s-token = joins\ndefault-min-size = 0\n\
-                  k3s-version = v1.35.4+k3s1\n";
-    hosts
-        .iter()
-        .fold(global.to_owned(), |text, host| text + &host.sections())
 }
 
 /// Certificates of both sides, each of an authority of its own.

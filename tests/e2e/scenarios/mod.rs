@@ -1,12 +1,13 @@
 //! The scenarios, by subject, and their list. Each begins with nothing and, but for `min-size`, ends with nothing.
 
+mod account;
 mod capacity;
 mod chart;
 mod choice;
 mod hosts;
 mod joining;
 mod restarts;
-pub(crate) mod sdk;
+mod sdk;
 mod sizes;
 
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use futures::future::BoxFuture;
 use crate::chart::HELM;
 use crate::report::{Figures, Outcome, Row};
 use crate::stage::{Setting, Stage};
-use crate::{Failure, Lane};
+use crate::{Failure, Lane, Places};
 
 /// How long a scenario may take. Each takes a minute or two.
 const WITHIN: Duration = Duration::from_secs(900);
@@ -52,6 +53,46 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     restarts::AUTOSCALER_KILLED,
     restarts::REMOVAL_INTERRUPTED,
 ];
+
+/// A scenario without a cluster-autoscaler.
+pub(crate) struct Alone {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// The programs without which it is skipped.
+    needs: &'static [&'static str],
+    story: for<'p> fn(&'p Places) -> BoxFuture<'p, Result<(), Failure>>,
+}
+
+/// All that need no cluster-autoscaler. They belong to the short selection.
+pub(crate) const ALONE: &[Alone] = &[sdk::SLICER_SDK, chart::CHART_OBJECTS, account::CHART_ACCOUNT];
+
+impl Alone {
+    /// Tells it, as far as its programs are there.
+    pub(crate) async fn run(&self, places: &Places) -> Row {
+        let (begun, name) = (Instant::now(), self.name);
+        println!("[{name}] {}", self.about);
+        if let Some(missing) = self
+            .needs
+            .iter()
+            .find(|program| !places.programs.join(program).exists())
+        {
+            println!("[{name}] skipped: there is no {missing}");
+            return Row::alone(name, Outcome::Skipped, begun.elapsed());
+        }
+        let places = Places {
+            logs: places.logs.join(name),
+            ..places.clone()
+        };
+        let told = tokio::time::timeout(WITHIN, (self.story)(&places)).await;
+        match told.unwrap_or_else(|_| Err(format!("it was not over after {} s", WITHIN.as_secs()))) {
+            Ok(()) => Row::alone(name, Outcome::Passed, begun.elapsed()),
+            Err(failure) => {
+                println!("[{name}] FAILED: {failure}");
+                Row::alone(name, Outcome::Failed, begun.elapsed())
+            }
+        }
+    }
+}
 
 impl Scenario {
     /// Tells it with the lane's version.
