@@ -4,7 +4,7 @@
 
 # On the machine's own architecture, for that of the image: nothing is emulated.
 FROM --platform=$BUILDPLATFORM rust:1.95-slim-bookworm AS build
-# For the C and assembler in ring. It needs no more of a libc than its headers, so the compilers for glibc do for musl.
+# For the C and assembler in ring, see image/build.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
       gcc-x86-64-linux-gnu libc6-dev-amd64-cross gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
@@ -16,16 +16,7 @@ ARG TARGETARCH
 # What was downloaded and compiled stays for the next build, for each architecture by itself.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=target-$TARGETARCH,target=/src/target \
-    set -eu; \
-    case "$TARGETARCH" in \
-      amd64) arch=x86_64 ;; \
-      arm64) arch=aarch64 ;; \
-      *) echo "no image for $TARGETARCH" >&2; exit 1 ;; \
-    esac; \
-    # Rust brings musl and a linker for it; the result needs no library at all.
-    TARGET_CC=$arch-linux-gnu-gcc RUSTFLAGS='-C linker=rust-lld' \
-      cargo build --locked --release --target $arch-unknown-linux-musl; \
-    cp target/$arch-unknown-linux-musl/release/slicer-cloud-provider /slicer-cloud-provider
+    image/build "$TARGETARCH" /slicer-cloud-provider
 
 # Authorities for https and the user 65532; no shell.
 FROM gcr.io/distroless/static-debian12:nonroot
