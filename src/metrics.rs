@@ -2,6 +2,7 @@
 //! from the provider's state when they are read.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -88,6 +89,8 @@ pub struct GroupGauges {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Held while the gauges are set and shown: who scrapes at the same time must not find them half cleared.
+    rendering: Mutex<()>,
     launches: Family<GroupLabel, Counter>,
     failures: Family<GroupReasonLabel, Counter>,
     removals: Family<GroupLabel, Counter>,
@@ -126,6 +129,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("slicer_cloud_provider"),
+            rendering: Mutex::new(()),
             launches: Family::default(),
             failures: Family::default(),
             removals: Family::default(),
@@ -303,6 +307,7 @@ impl Metrics {
     /// # Errors
     /// Formatting failed, which no known input causes.
     pub fn render(&self, groups: &[GroupGauges]) -> Result<String, std::fmt::Error> {
+        let _alone = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         // A group that is no longer configured must not go on being shown.
         for family in [
             &self.target_size,
@@ -352,5 +357,42 @@ fn reason(group: &NodeGroupId, code: FailureCode) -> GroupReasonLabel {
     GroupReasonLabel {
         nodegroup: group.to_string(),
         reason: code.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gauges(name: &str) -> GroupGauges {
+        GroupGauges {
+            group: name.parse().unwrap(),
+            target_size: 3,
+            min_size: 0,
+            max_size: 5,
+            host_up: true,
+            last_listing: Some(1.5),
+            listed: true,
+            instances: vec![("running", 3)],
+        }
+    }
+
+    #[test]
+    fn who_scrapes_at_the_same_time_as_others_sees_every_group() {
+        let (metrics, groups) = (Metrics::new(), ["attic", "garage"].map(gauges));
+        let scrape_often = || {
+            for _ in 0..200 {
+                let page = metrics.render(&groups).unwrap();
+                for series in ["target_size", "max_size", "nodegroup_listed"] {
+                    let shown = page.matches(&format!("{series}{{nodegroup=")).count();
+                    assert_eq!(shown, 2, "{series} in {page}");
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(scrape_often);
+            }
+        });
     }
 }
