@@ -70,8 +70,8 @@ async fn accept(listener: &TcpListener, router: &Router, connections: &TaskTrack
                 connections.spawn(serve_connection(stream, seats.take(), router.clone(), shutdown.clone()));
             }
             Err(error) => {
-                if failures.is_due() {
-                    tracing::warn!(%error, "accepting a connection of the admin address failed");
+                if let Some(left_out) = failures.is_due() {
+                    tracing::warn!(%error, left_out, "accepting a connection of the admin address failed");
                 } else {
                     tracing::debug!(%error, "accepting a connection of the admin address failed");
                 }

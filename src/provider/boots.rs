@@ -65,7 +65,7 @@ fn apply(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, userdata: Use
         .state()
         .group
         .apply_userdata(id, userdata, log, nodes_are_known, now);
-    shared.journal.record(&managed.id, event.as_slice());
+    shared.record(managed, event.as_slice());
 }
 
 /// Gives the VMs up whose Node did not register in time. A host that does not answer is not asked for their logs.
@@ -90,7 +90,7 @@ pub(super) async fn fail_overdue_joins(
         // Its Node may have registered while the logs were read.
         keeper::take_over_node_of(shared, managed, &id);
         let event = managed.state().group.fail_overdue_join(&id, log, patience, now);
-        shared.journal.record(&managed.id, event.as_slice());
+        shared.record(managed, event.as_slice());
     };
     if host_answers {
         with_logs(shared, &connection, overdue, fail).await;

@@ -2,16 +2,37 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::ports::{Cluster, Notice, Subject};
+use super::ports::{Cluster, ClusterError, Notice, Subject};
+use super::repeats::{Failing, Repeats, Sum};
 use crate::domain::failure::HostError;
-use crate::domain::group::{Event, StaleNode};
-use crate::domain::ids::NodeGroupId;
+use crate::domain::group::{Event, EventKind, StaleNode};
+use crate::domain::ids::{Hostname, InstanceId, NodeGroupId};
+use crate::domain::moment::Moment;
+use crate::domain::spec::Endpoint;
 use crate::metrics::Metrics;
 
 /// How many operations are remembered.
 const CAPACITY: usize = 200;
+
+/// The reason of the cluster's event for an instance that failed.
+const FAILED: &str = "InstanceFailed";
+
+/// Where something happened.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) group: NodeGroupId,
+    pub(super) host: Endpoint,
+}
+
+/// A VM that could not be removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Removal<'a> {
+    pub(super) id: &'a InstanceId,
+    pub(super) hostname: &'a Hostname,
+    pub(super) why: &'a str,
+}
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -28,6 +49,7 @@ pub struct Operation {
 #[derive(Debug)]
 pub struct Journal {
     operations: Mutex<VecDeque<Operation>>,
+    repeats: Mutex<Repeats>,
     metrics: Arc<Metrics>,
     cluster: Arc<dyn Cluster>,
 }
@@ -36,6 +58,7 @@ impl Journal {
     pub(super) fn new(metrics: Arc<Metrics>, cluster: Arc<dyn Cluster>) -> Self {
         Self {
             operations: Mutex::new(VecDeque::new()),
+            repeats: Mutex::default(),
             metrics,
             cluster,
         }
@@ -67,9 +90,10 @@ impl Journal {
     }
 
     /// A Node was removed because its VM is gone from its host.
-    pub(super) fn node_removed(&self, group: &NodeGroupId, node: &StaleNode, host: &str) {
+    pub(super) fn node_removed(&self, place: &Place, node: &StaleNode) {
+        let Place { group, host } = place;
         self.metrics.stale_node_removed(group);
-        tracing::info!(%group, node = %node.name, host, "Node removed: its VM is gone");
+        tracing::info!(%group, node = %node.name, %host, "Node removed: its VM is gone");
         self.note(group, format!("removed Node {}: its VM is gone from {host}", node.name));
         self.cluster.announce(Notice {
             subject: Subject::Node {
@@ -82,18 +106,39 @@ impl Journal {
         });
     }
 
+    /// A Node whose VM is gone is still there; told of once for each.
+    pub(super) fn node_removal_failed(&self, place: &Place, now: Moment, node: &StaleNode, error: &ClusterError) {
+        let Place { group, host } = place;
+        if self.is_news(group, Failing::NodeRemovals, &error.to_string(), now) {
+            tracing::warn!(%group, node = %node.name, %host, %error, "Node could not be removed; trying again");
+        }
+    }
+
+    /// A VM that is to be removed is still there; told of once for each.
+    pub(super) fn removal_failed(&self, place: &Place, now: Moment, vm: Removal<'_>) {
+        let Place { group, host } = place;
+        let Removal { id, hostname, why } = vm;
+        self.note(group, format!("{id} could not be removed: {why}"));
+        if self.is_news(group, Failing::Removals, why, now) {
+            let launch = launch_of(group, id);
+            tracing::warn!(%group, launch, instance = %id, vm = %hostname, %host, error = why, "VM could not be removed; trying again");
+        }
+    }
+
     /// A host does not answer any more.
-    pub(super) fn host_down(&self, group: &NodeGroupId, host: &str, error: &HostError) {
-        tracing::warn!(%group, host, kind = error.kind.as_str(), %error, "host is down; trying on");
+    pub(super) fn host_down(&self, place: &Place, error: &HostError) {
+        let Place { group, host } = place;
+        tracing::warn!(%group, %host, kind = error.kind.as_str(), %error, "host is down; trying on");
         let what = format!("host {host} is down: {error}");
         self.announce(true, "HostDown", format!("node group {group}: {what}"));
         self.note(group, what);
     }
 
-    /// A host answers again, or for the first time.
-    pub(super) fn host_up(&self, group: &NodeGroupId, host: &str, was_down: bool) {
-        tracing::info!(%group, host, "host is up");
-        if was_down {
+    /// A host answers again after having been down for so long, or for the first time.
+    pub(super) fn host_up(&self, place: &Place, down_for: Option<Duration>) {
+        let Place { group, host } = place;
+        tracing::info!(%group, %host, seconds = down_for.map(seconds), "host is up");
+        if down_for.is_some() {
             self.note(group, format!("host {host} is up again"));
             self.announce(false, "HostUp", format!("node group {group}: host {host} is up again"));
         }
@@ -109,78 +154,149 @@ impl Journal {
     }
 
     /// Logs, counts, remembers and announces what happened to instances.
-    pub(super) fn record(&self, group: &NodeGroupId, events: &[Event]) {
+    pub(super) fn record(&self, place: &Place, now: Moment, events: &[Event]) {
         for event in events {
-            self.record_one(group, event);
+            let what = what_happened(event);
+            self.note(&place.group, what.clone());
+            self.count(&place.group, &event.kind);
+            if let EventKind::Failed(failure) = &event.kind
+                && !self.is_news(&place.group, Failing::Instances(failure.code), &failure.message, now)
+            {
+                tracing::debug!(group = %place.group, instance = %event.instance, reason = failure.message, "instance failed");
+                continue;
+            }
+            log(place, now, event);
+            if let Some((is_warning, reason)) = announced(&event.kind) {
+                self.announce(is_warning, reason, format!("node group {}: {what}", place.group));
+            }
         }
     }
 
-    fn record_one(&self, group: &NodeGroupId, event: &Event) {
-        let counters = &self.metrics;
-        let what = match event {
-            Event::Launched(id, hostname) => {
-                counters.launch_succeeded(group);
-                tracing::info!(%group, instance = %id, vm = %hostname, "VM launched");
-                format!("launched {id} as VM {hostname}")
-            }
-            Event::Adopted(id, hostname) => {
-                tracing::info!(%group, instance = %id, vm = %hostname, "VM taken over");
-                format!("took VM {hostname} over as {id}")
-            }
-            Event::Joined(id) => {
-                tracing::info!(%group, instance = %id, "instance is running");
-                format!("{id} is running")
-            }
-            Event::Failed(id, failure) => {
-                counters.instance_failed(group, failure.code);
-                let code = failure.code.as_str();
-                tracing::warn!(%group, instance = %id, code, reason = failure.message, "instance failed");
-                format!("{id} failed: {code}: {}", failure.message)
-            }
-            Event::Vanished(id) => {
-                counters.vm_vanished(group);
-                tracing::warn!(%group, instance = %id, "VM vanished from its host; the instance is dropped");
-                format!("the VM of {id} vanished")
-            }
-            Event::Removed(id) => {
-                counters.vm_removed(group);
-                tracing::info!(%group, instance = %id, "VM removed");
-                format!("removed {id}")
-            }
-            Event::CameBack(id, hostname) => {
-                tracing::warn!(%group, instance = %id, vm = %hostname, "removed VM is listed again; removing it again");
-                format!("VM {hostname} of {id} came back and is removed again")
-            }
-            Event::Halted(id, hostname) => {
-                tracing::warn!(%group, instance = %id, vm = %hostname, "VM is paused, suspended or stopped; it stays an instance and is not replaced");
-                format!("VM {hostname} of {id} was halted by somebody; it stays an instance")
-            }
-            Event::Resumed(id, hostname) => {
-                tracing::info!(%group, instance = %id, vm = %hostname, "halted VM goes on");
-                format!("VM {hostname} of {id} goes on")
-            }
-            Event::Surplus(id, hostname) => {
-                tracing::warn!(%group, instance = %id, vm = %hostname, "second VM of one launch; removing it");
-                format!("VM {hostname} is a second one of {id} and is removed")
-            }
-        };
-        if let Some((is_warning, reason)) = announced(event) {
-            self.announce(is_warning, reason, format!("node group {group}: {what}"));
+    fn count(&self, group: &NodeGroupId, kind: &EventKind) {
+        match kind {
+            EventKind::Launched => self.metrics.launch_succeeded(group),
+            EventKind::Failed(failure) => self.metrics.instance_failed(group, failure.code),
+            EventKind::Vanished => self.metrics.vm_vanished(group),
+            EventKind::Removed => self.metrics.vm_removed(group),
+            EventKind::Adopted
+            | EventKind::Joined
+            | EventKind::CameBack
+            | EventKind::Halted
+            | EventKind::Resumed
+            | EventKind::Surplus => {}
         }
-        self.note(group, what);
+    }
+
+    fn is_news(&self, group: &NodeGroupId, failing: Failing, text: &str, now: Moment) -> bool {
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        repeats.is_news(group, failing, text, now)
+    }
+
+    /// Tells of the failures that were not told one by one, when it is time to.
+    pub(super) fn sum_up(&self, place: &Place, now: Moment) {
+        let sums = {
+            let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+            repeats.due(&place.group, now)
+        };
+        for sum in sums {
+            self.tell_sum(place, &sum);
+        }
+    }
+
+    /// The same at the end, when there is no later.
+    pub(super) fn sum_up_at_last(&self, place: &Place) {
+        self.sum_up(place, Moment::after_start(Duration::MAX));
+    }
+
+    fn tell_sum(&self, place: &Place, sum: &Sum) {
+        let (Place { group, host }, Sum { count, last, .. }) = (place, sum);
+        match sum.failing {
+            Failing::Instances(code) => {
+                let code = code.as_str();
+                tracing::warn!(%group, %host, code, count, reason = last, "more instances failed; the reason is that of the last");
+                let what = format!("{count} more failed: {code}: {last}");
+                self.announce(true, FAILED, format!("node group {group}: {what}"));
+            }
+            Failing::Removals => {
+                tracing::warn!(%group, %host, count, error = last, "more VMs could not be removed; trying again");
+            }
+            Failing::NodeRemovals => {
+                tracing::warn!(%group, %host, count, error = last, "more Nodes could not be removed; trying again");
+            }
+        }
+    }
+}
+
+/// One line for what happened to an instance: which, where, and how long after it was asked for.
+fn log(place: &Place, now: Moment, event: &Event) {
+    let Place { group, host } = place;
+    let Event {
+        instance, vm, asked, ..
+    } = event;
+    let (launch, vm) = (launch_of(group, instance), vm.as_ref().map(tracing::field::display));
+    let seconds = seconds(now.since(*asked));
+    macro_rules! tell {
+        ($level:ident, $($what:tt)+) => {
+            tracing::$level!(%group, launch, %instance, vm, %host, $($what)+)
+        };
+    }
+    match &event.kind {
+        EventKind::Launched => tell!(info, seconds, "VM launched"),
+        EventKind::Adopted => tell!(info, "VM taken over"),
+        EventKind::Joined => tell!(info, seconds, "instance is running"),
+        EventKind::Failed(failure) => {
+            let (code, reason) = (failure.code.as_str(), &failure.message);
+            tell!(warn, seconds, code, reason, "instance failed");
+        }
+        EventKind::Vanished => tell!(warn, "VM vanished from its host; the instance is dropped"),
+        EventKind::Removed => tell!(info, seconds, "VM removed"),
+        EventKind::CameBack => tell!(warn, "removed VM is listed again; removing it again"),
+        EventKind::Halted => tell!(
+            warn,
+            "VM is paused, suspended or stopped; it stays an instance and is not replaced"
+        ),
+        EventKind::Resumed => tell!(info, "halted VM goes on"),
+        EventKind::Surplus => tell!(warn, "second VM of one launch; removing it"),
+    }
+}
+
+/// The same for the state API and the events of the cluster.
+fn what_happened(event: &Event) -> String {
+    let id = &event.instance;
+    let vm = event.vm.as_ref().map_or("", Hostname::as_str);
+    match &event.kind {
+        EventKind::Launched => format!("launched {id} as VM {vm}"),
+        EventKind::Adopted => format!("took VM {vm} over as {id}"),
+        EventKind::Joined => format!("{id} is running"),
+        EventKind::Failed(failure) => format!("{id} failed: {}: {}", failure.code.as_str(), failure.message),
+        EventKind::Vanished => format!("the VM of {id} vanished"),
+        EventKind::Removed => format!("removed {id}"),
+        EventKind::CameBack => format!("VM {vm} of {id} came back and is removed again"),
+        EventKind::Halted => format!("VM {vm} of {id} was halted by somebody; it stays an instance"),
+        EventKind::Resumed => format!("VM {vm} of {id} goes on"),
+        EventKind::Surplus => format!("VM {vm} is a second one of {id} and is removed"),
     }
 }
 
 /// Whether an event is one for the cluster, too: a warning or not, and its reason there.
-fn announced(event: &Event) -> Option<(bool, &'static str)> {
-    Some(match event {
-        Event::Launched(..) => (false, "VmLaunched"),
-        Event::Failed(..) => (true, "InstanceFailed"),
-        Event::Vanished(_) => (true, "VmVanished"),
-        Event::Removed(_) => (false, "VmRemoved"),
-        Event::Halted(..) => (true, "VmHalted"),
-        Event::Resumed(..) => (false, "VmResumed"),
+fn announced(kind: &EventKind) -> Option<(bool, &'static str)> {
+    Some(match kind {
+        EventKind::Launched => (false, "VmLaunched"),
+        EventKind::Failed(_) => (true, FAILED),
+        EventKind::Vanished => (true, "VmVanished"),
+        EventKind::Removed => (false, "VmRemoved"),
+        EventKind::Halted => (true, "VmHalted"),
+        EventKind::Resumed => (false, "VmResumed"),
         // Of interest to who reads the log.
-        Event::Adopted(..) | Event::Joined(_) | Event::CameBack(..) | Event::Surplus(..) => return None,
+        EventKind::Adopted | EventKind::Joined | EventKind::CameBack | EventKind::Surplus => return None,
     })
+}
+
+fn launch_of(group: &NodeGroupId, instance: &InstanceId) -> Option<String> {
+    instance.launch_of(group).map(|launch| launch.to_string())
+}
+
+/// For a field of a log line: to the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

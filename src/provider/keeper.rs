@@ -13,7 +13,7 @@ use super::managed::{Connection, HostStatus, ManagedGroup};
 use super::ports::ClusterStatus;
 use super::{Shared, boots, removal};
 use crate::domain::failure::{HostError, HostErrorKind};
-use crate::domain::group::{Event, Observed, Phase};
+use crate::domain::group::{EventKind, Observed, Phase};
 use crate::domain::ids::InstanceId;
 use crate::domain::moment::Moment;
 use crate::domain::vm::Vm;
@@ -34,6 +34,7 @@ pub(super) async fn run(shared: Arc<Shared>, managed: Arc<ManagedGroup>) {
         tracing::error!(group = %managed.id, "the keeper of the group panicked and starts anew; please report this");
         tokio::time::sleep(shared.timings.retry).await;
     }
+    shared.journal.sum_up_at_last(&managed.place());
 }
 
 async fn keep(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>) {
@@ -49,6 +50,7 @@ async fn keep(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>) {
             listing = round(shared, managed, live_since) => listing,
         };
         managed.changed.notify_waiters();
+        shared.journal.sum_up(&managed.place(), shared.clock.now());
         failures_in_a_row = match listing {
             Listing::Applied | Listing::Outdated => 0,
             Listing::Failed => failures_in_a_row + 1,
@@ -174,18 +176,20 @@ fn apply(
         let told = std::mem::replace(&mut state.surplus_told, surplus);
         observed
             .events
-            .retain(|event| !matches!(event, Event::Surplus(_, hostname) if told.contains(hostname)));
+            .retain(|event| event.kind != EventKind::Surplus || event.vm.as_ref().is_none_or(|vm| !told.contains(vm)));
         let was = std::mem::replace(&mut state.host, HostStatus::Up { listed_at: now });
         state.last_listing = Some(SystemTime::now());
         (observed, was)
     };
     managed.listed.send_replace(true);
     if !matches!(was, HostStatus::Up { .. }) {
-        let host = connection.config.endpoint.to_string();
-        let was_down = matches!(was, HostStatus::Down { .. });
-        shared.journal.host_up(&managed.id, &host, was_down);
+        let down_for = match was {
+            HostStatus::Down { since, .. } => Some(now.since(since)),
+            HostStatus::Unknown | HostStatus::Up { .. } => None,
+        };
+        shared.journal.host_up(&managed.place(), down_for);
     }
-    shared.journal.record(&managed.id, &observed.events);
+    shared.record(managed, &observed.events);
     Some(observed)
 }
 
@@ -213,8 +217,7 @@ fn note_down(shared: &Shared, managed: &ManagedGroup, connection: &Connection, e
         is_news
     };
     if is_news {
-        let host = connection.config.endpoint.to_string();
-        shared.journal.host_down(&managed.id, &host, error);
+        shared.journal.host_down(&managed.place(), error);
     }
     Listing::Failed
 }
@@ -234,6 +237,6 @@ pub(super) fn take_over_nodes(shared: &Shared, managed: &ManagedGroup) {
         let nodes = index.of_group(&managed.id);
         managed.state().group.apply_nodes(&nodes, shared.clock.now())
     };
-    shared.journal.record(&managed.id, &events);
+    shared.record(managed, &events);
     managed.find_shape();
 }

@@ -10,7 +10,7 @@ use super::ports::VmRequest;
 use super::{Shared, keeper, removal};
 use crate::bootstrap::{self, Join};
 use crate::domain::failure::{Failure, FailureCode, HostError, HostErrorKind, RequestFate};
-use crate::domain::group::{Event, LaunchOutcome, Phase};
+use crate::domain::group::{LaunchOutcome, Phase};
 use crate::domain::ids::{Hostname, InstanceId, LaunchId};
 use crate::domain::moment::Moment;
 use crate::domain::spec::K3sVersion;
@@ -174,26 +174,14 @@ impl Launch {
             );
             state.group.launch_failed(&self.launch, failure)
         };
-        self.shared.journal.record(&self.managed.id, event.as_slice());
+        self.shared.record(&self.managed, event.as_slice());
         false
     }
 
     fn succeed(&self, hostname: Hostname) {
-        let id = InstanceId::of_launch(&self.managed.id, &self.launch);
-        let (outcome, is_news) = {
-            let mut state = self.managed.state();
-            let is_news = matches!(state.group.slot(&id).map(|slot| &slot.phase), Some(Phase::Requested));
-            let now = self.shared.clock.now();
-            (
-                state.group.launch_succeeded(&self.launch, hostname.clone(), now),
-                is_news,
-            )
-        };
-        if is_news {
-            self.shared
-                .journal
-                .record(&self.managed.id, &[Event::Launched(id, hostname)]);
-        }
+        let now = self.shared.clock.now();
+        let (outcome, event) = self.managed.state().group.launch_succeeded(&self.launch, hostname, now);
+        self.shared.record(&self.managed, event.as_slice());
         if outcome == LaunchOutcome::Unwanted {
             removal::start_due(&self.shared, &self.managed);
         }
@@ -202,7 +190,7 @@ impl Launch {
 
     fn fail(&self, failure: Failure) {
         let event = self.managed.state().group.launch_failed(&self.launch, failure);
-        self.shared.journal.record(&self.managed.id, event.as_slice());
+        self.shared.record(&self.managed, event.as_slice());
         self.managed.wake.notify_one();
     }
 

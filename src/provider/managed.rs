@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::journal::Place;
 use super::ports::SlicerHost;
 use super::secret::TokenSecret;
 use crate::config::GroupConfig;
@@ -150,6 +151,14 @@ pub(super) struct ManagedGroup {
 }
 
 impl ManagedGroup {
+    /// The group and its host, for what is told of them.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            group: self.id.clone(),
+            host: self.connection.load().config.endpoint.clone(),
+        }
+    }
+
     pub(super) fn new(connection: Connection, cluster: ClusterId, ended: CancellationToken) -> Self {
         let id = connection.config.spec.id.clone();
         let shape = Shape::find(&connection.config.spec, None, None).map(Arc::new);

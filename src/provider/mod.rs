@@ -17,6 +17,7 @@ pub mod ports;
 mod reads;
 mod reload;
 mod removal;
+mod repeats;
 mod secret;
 mod state;
 mod timings;
@@ -36,7 +37,7 @@ pub use state::{GroupView, InstanceView};
 pub use timings::Timings;
 
 use crate::config::{GlobalConfig, GroupConfig};
-use crate::domain::group::Refusal;
+use crate::domain::group::{Event, Refusal};
 use crate::domain::ids::{InstanceId, NodeGroupId, PROVIDER_ID_PREFIX, parse_provider_id};
 use crate::domain::node::LABEL_HOST_GROUP;
 use crate::domain::template::Shape;
@@ -125,6 +126,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// Tells what happened to instances of a group.
+    fn record(&self, managed: &ManagedGroup, events: &[Event]) {
+        self.journal.record(&managed.place(), self.clock.now(), events);
+    }
+
     /// The Nodes sorted by group, worked out anew only if they changed.
     fn node_index(&self) -> Arc<NodeIndex> {
         let snapshot = self.cluster.nodes();

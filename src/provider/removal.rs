@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
+use super::journal::Removal;
 use super::managed::{Heartbeat, ManagedGroup, RemovalAttempt};
 use super::ports::ClusterStatus;
 use crate::domain::failure::{HostError, HostErrorKind};
@@ -96,10 +97,12 @@ async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &
         }
     }
     if let Some(why) = why {
-        tracing::warn!(group = %managed.id, instance = %id, vm = %vm.hostname, error = why, "VM could not be removed; trying again");
-        shared
-            .journal
-            .note(&managed.id, format!("{id} could not be removed: {why}"));
+        let removal = Removal {
+            id,
+            hostname: &vm.hostname,
+            why: &why,
+        };
+        shared.journal.removal_failed(&managed.place(), now, removal);
     }
     managed.wake.notify_one();
 }
@@ -214,12 +217,12 @@ pub(super) fn remove_stale_nodes(shared: &Arc<Shared>, managed: &Arc<ManagedGrou
 async fn remove_node(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) {
     match shared.cluster.remove_node(&node.name, &node.uid).await {
         Ok(()) => {
-            let host = managed.connection.load().config.endpoint.to_string();
-            shared.journal.node_removed(&managed.id, node, &host);
+            shared.journal.node_removed(&managed.place(), node);
         }
         // Every listing tries again.
         Err(error) if managed.state().nodes_told.insert(node.uid.clone()) => {
-            tracing::warn!(group = %managed.id, node = %node.name, %error, "Node could not be removed; trying again");
+            let now = shared.clock.now();
+            shared.journal.node_removal_failed(&managed.place(), now, node, &error);
         }
         Err(error) => {
             tracing::debug!(group = %managed.id, node = %node.name, %error, "Node could still not be removed");

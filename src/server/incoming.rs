@@ -169,8 +169,8 @@ impl Door {
             match take(bound).await {
                 Ok((stream, peer)) => self.greet(stream, peer).await,
                 Err(error) => {
-                    if failures.is_due() {
-                        tracing::warn!(%error, "accepting a connection failed");
+                    if let Some(left_out) = failures.is_due() {
+                        tracing::warn!(%error, left_out, "accepting a connection failed");
                     } else {
                         tracing::debug!(%error, "accepting a connection failed");
                     }
@@ -218,8 +218,8 @@ impl Door {
 }
 
 fn tell_of_handshake(failures: &Seldom, peer: &str, error: &str) {
-    if failures.is_due() {
-        tracing::warn!(peer, error, "TLS handshake failed");
+    if let Some(left_out) = failures.is_due() {
+        tracing::warn!(peer, error, left_out, "TLS handshake failed");
     } else {
         tracing::debug!(peer, error, "TLS handshake failed");
     }

@@ -58,3 +58,13 @@ pub(crate) fn messages(group: &str, texts: &[&str]) -> Vec<String> {
         .filter(|message| texts.iter().any(|text| message.contains(text)))
         .collect()
 }
+
+/// The lines about a group so far whose message begins so, with their fields.
+pub(crate) fn lines(group: &str, message: &str) -> Vec<BTreeMap<&'static str, String>> {
+    let lines = LINES.lock().unwrap();
+    let wanted = lines.iter().map(|Line(fields)| fields).filter(|fields| {
+        let is = |name: &str, matches: &dyn Fn(&str) -> bool| fields.get(name).is_some_and(|value| matches(value));
+        is("group", &|name| name == group) && is("message", &|text| text.starts_with(message))
+    });
+    wanted.cloned().collect()
+}

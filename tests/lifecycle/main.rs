@@ -13,3 +13,4 @@ mod reload;
 mod restart;
 mod scale_down;
 mod scale_up;
+mod telling;

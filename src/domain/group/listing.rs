@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::slot::{Phase, Slot, SlotVm};
-use super::{Event, Group, GroupNodes, Patience};
+use super::{Event, EventKind, Group, GroupNodes, Patience};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::ids::{Hostname, InstanceId, NodeName};
 use crate::domain::moment::{Moment, UnixSeconds};
@@ -95,7 +95,12 @@ impl Group {
             self.see(id, vm, now, &mut observed.events);
         }
         for (id, hostname) in &sorted.surplus {
-            observed.events.push(Event::Surplus(id.clone(), hostname.clone()));
+            observed.events.push(Event {
+                instance: id.clone(),
+                vm: Some(hostname.clone()),
+                asked: now,
+                kind: EventKind::Surplus,
+            });
             observed.surplus.push(hostname.clone());
         }
         observed
@@ -117,8 +122,8 @@ impl Group {
             let id = InstanceId::adopted(&node.provider_id);
             if !self.listed && !self.slots.contains_key(&id) && !self.was_removed(&id) {
                 if let Some(hostname) = node.labels.get(LABEL_HOSTNAME) {
-                    self.insert(id.clone(), Phase::Running(fresh_vm(hostname.as_str().into())), now);
-                    events.push(Event::Adopted(id, hostname.as_str().into()));
+                    let slot = self.insert(id.clone(), Phase::Running(fresh_vm(hostname.as_str().into())), now);
+                    events.push(slot.event(&id, EventKind::Adopted));
                 }
                 continue;
             }
@@ -130,15 +135,16 @@ impl Group {
                     let Some(hostname) = node.labels.get(LABEL_HOSTNAME) else {
                         continue;
                     };
-                    if slot.phase == Phase::Requested {
-                        events.push(Event::Launched(id.clone(), hostname.as_str().into()));
-                    }
+                    let was_requested = slot.phase == Phase::Requested;
                     slot.phase = Phase::Running(fresh_vm(hostname.as_str().into()));
+                    if was_requested {
+                        events.push(slot.event(&id, EventKind::Launched));
+                    }
                     slot.proof_after = listings_begun;
                 }
                 Phase::Queued | Phase::Running(_) | Phase::Deleting { .. } => continue,
             }
-            events.push(Event::Joined(id));
+            events.push(slot.event(&id, EventKind::Joined));
         }
         self.learn(nodes);
         events
@@ -244,24 +250,23 @@ impl Group {
         let Some(slot) = self.slots.get_mut(id) else { return };
         slot.was_listed = true;
         match &mut slot.phase {
-            phase @ (Phase::Queued | Phase::Requested) => {
-                *phase = Phase::Booting(seen);
-                events.push(Event::Launched(id.clone(), vm.hostname.clone()));
+            Phase::Queued | Phase::Requested => {
+                slot.phase = Phase::Booting(seen);
+                events.push(slot.event(id, EventKind::Launched));
             }
             Phase::Failed(_, of @ None) | Phase::Deleting { vm: of @ None, .. } => *of = Some(seen),
             phase => {
-                if let Some(known) = phase.vm_mut() {
-                    events.extend(note_power(id, known, &seen));
-                    known.hostname = seen.hostname;
-                    known.created_at = seen.created_at;
-                    known.halted = seen.halted;
-                }
+                let Some(known) = phase.vm_mut() else { return };
+                let news = note_power(known, &seen);
+                known.hostname = seen.hostname;
+                known.created_at = seen.created_at;
+                known.halted = seen.halted;
+                events.extend(news.map(|kind| slot.event(id, kind)));
             }
         }
     }
 
     fn see_unknown(&mut self, id: &InstanceId, seen: SlotVm, now: Moment) -> Event {
-        let hostname = seen.hostname.clone();
         // Whether it is halted is not known yet, so that it is noticed.
         let vm = SlotVm { halted: false, ..seen };
         if self.was_removed(id) {
@@ -269,11 +274,10 @@ impl Group {
                 vm: Some(vm),
                 launch_in_flight: false,
             };
-            self.insert(id.clone(), phase, now);
-            return Event::CameBack(id.clone(), hostname);
+            return self.insert(id.clone(), phase, now).event(id, EventKind::CameBack);
         }
-        self.insert(id.clone(), Phase::Booting(vm), now);
-        Event::Adopted(id.clone(), hostname)
+        let slot = self.insert(id.clone(), Phase::Booting(vm), now);
+        slot.event(id, EventKind::Adopted)
     }
 
     fn miss_slots(
@@ -309,18 +313,20 @@ impl Group {
                     FailureCode::VmVanished,
                     format!("VM {} vanished from its host before its Node registered", vm.hostname),
                 );
-                slot.phase = Phase::Failed(failure.clone(), None);
-                Some(Event::Failed(id.clone(), failure))
+                let event = slot.event(id, EventKind::Failed(failure.clone()));
+                slot.phase = Phase::Failed(failure, None);
+                Some(event)
             }
             Phase::Failed(failure, _) => {
                 slot.phase = Phase::Failed(failure.clone(), None);
                 None
             }
             phase => {
-                let event = match phase {
-                    Phase::Deleting { .. } => Event::Removed(id.clone()),
-                    _ => Event::Vanished(id.clone()),
+                let kind = match phase {
+                    Phase::Deleting { .. } => EventKind::Removed,
+                    _ => EventKind::Vanished,
                 };
+                let event = slot.event(id, kind);
                 let was_instance = asked_for || slot.was_listed;
                 self.slots.remove(id);
                 if let Some(absence) = self.absences.get_mut(id) {
@@ -434,10 +440,10 @@ fn is_node_of(node: &NodeRecord, vm: &Vm) -> bool {
 }
 
 /// Somebody halted the VM, or let it go on.
-fn note_power(id: &InstanceId, known: &SlotVm, seen: &SlotVm) -> Option<Event> {
+fn note_power(known: &SlotVm, seen: &SlotVm) -> Option<EventKind> {
     match (known.halted, seen.halted) {
-        (false, true) => Some(Event::Halted(id.clone(), seen.hostname.clone())),
-        (true, false) => Some(Event::Resumed(id.clone(), seen.hostname.clone())),
+        (false, true) => Some(EventKind::Halted),
+        (true, false) => Some(EventKind::Resumed),
         _ => None,
     }
 }

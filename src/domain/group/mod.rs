@@ -10,6 +10,7 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
@@ -99,27 +100,40 @@ impl fmt::Display for Refusal {
 
 /// Something that happened to an instance: worth a line of log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub struct Event {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its VM, as far as known.
+    pub vm: Option<Hostname>,
+    /// When what this is about was asked for, see [`Slot::asked`].
+    pub asked: Moment,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What can happen to an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
     /// The VM of a launch was seen for the first time.
-    Launched(InstanceId, Hostname),
+    Launched,
     /// A VM of this group that this process did not launch was taken over (after a restart, or made by the fork).
-    Adopted(InstanceId, Hostname),
+    Adopted,
     /// Its Node registered.
-    Joined(InstanceId),
+    Joined,
     /// It will not become a Node.
-    Failed(InstanceId, Failure),
+    Failed(Failure),
     /// The VM disappeared although nobody deleted it.
-    Vanished(InstanceId),
+    Vanished,
     /// The VM that was to be removed is gone.
-    Removed(InstanceId),
+    Removed,
     /// A VM that was removed before is there again, and is removed again.
-    CameBack(InstanceId, Hostname),
+    CameBack,
     /// Somebody paused, suspended or stopped the VM. It stays an instance: that was meant.
-    Halted(InstanceId, Hostname),
+    Halted,
     /// A halted VM goes on.
-    Resumed(InstanceId, Hostname),
-    /// A second VM of the same launch; it is removed.
-    Surplus(InstanceId, Hostname),
+    Resumed,
+    /// A second VM of the same launch; it is removed. The event's VM is that one.
+    Surplus,
 }
 
 /// What became of a launch when its VM was created.
@@ -281,7 +295,14 @@ impl Group {
     }
 
     /// The host created the VM of a launch (or it was found by its tag).
-    pub fn launch_succeeded(&mut self, launch: &LaunchId, hostname: Hostname, now: Moment) -> LaunchOutcome {
+    ///
+    /// The event is that of its VM, if this is the first that is heard of it.
+    pub fn launch_succeeded(
+        &mut self,
+        launch: &LaunchId,
+        hostname: Hostname,
+        now: Moment,
+    ) -> (LaunchOutcome, Option<Event>) {
         let id = InstanceId::of_launch(&self.id, launch);
         let proof_after = self.listings_begun;
         let vm = SlotVm {
@@ -295,7 +316,7 @@ impl Group {
             if !was_removed {
                 // Its Node showed it first, then two listings missed it; here it is after all.
                 self.insert(id, Phase::Booting(vm), now);
-                return LaunchOutcome::Kept;
+                return (LaunchOutcome::Kept, None);
             }
             // Given up and forgotten: whatever came of it has to go.
             let phase = Phase::Deleting {
@@ -303,10 +324,14 @@ impl Group {
                 launch_in_flight: false,
             };
             self.insert(id, phase, now);
-            return LaunchOutcome::Unwanted;
+            return (LaunchOutcome::Unwanted, None);
         };
+        let mut event = None;
         match &mut slot.phase {
-            phase @ (Phase::Queued | Phase::Requested) => *phase = Phase::Booting(vm),
+            Phase::Queued | Phase::Requested => {
+                slot.phase = Phase::Booting(vm);
+                event = Some(slot.event(&id, EventKind::Launched));
+            }
             Phase::Failed(_, of) => {
                 of.get_or_insert(vm);
             }
@@ -317,13 +342,13 @@ impl Group {
                 of.get_or_insert(vm);
                 *launch_in_flight = false;
                 slot.proof_after = proof_after;
-                return LaunchOutcome::Unwanted;
+                return (LaunchOutcome::Unwanted, None);
             }
             // A listing was quicker.
-            Phase::Booting(_) | Phase::Running(_) => return LaunchOutcome::Kept,
+            Phase::Booting(_) | Phase::Running(_) => return (LaunchOutcome::Kept, None),
         }
         slot.proof_after = proof_after;
-        LaunchOutcome::Kept
+        (LaunchOutcome::Kept, event)
     }
 
     /// The launch will not be tried again. It stays listed with its failure; one that was given up meanwhile stays
@@ -333,9 +358,9 @@ impl Group {
         let proof_after = self.listings_begun;
         let slot = self.slots.get_mut(&id)?;
         match &mut slot.phase {
-            phase @ (Phase::Queued | Phase::Requested) => {
-                *phase = Phase::Failed(failure.clone(), None);
-                Some(Event::Failed(id, failure))
+            Phase::Queued | Phase::Requested => {
+                slot.phase = Phase::Failed(failure.clone(), None);
+                Some(slot.event(&id, EventKind::Failed(failure)))
             }
             Phase::Deleting { launch_in_flight, .. } => {
                 *launch_in_flight = false;
@@ -427,7 +452,7 @@ impl Group {
                 let story = format!("the userdata of VM {} ended with exit code {code}", vm.hostname);
                 let failure = Failure::with_log(FailureCode::UserdataFailed, &story, log);
                 slot.phase = Phase::Failed(failure.clone(), Some(vm.clone()));
-                Some(Event::Failed(id.clone(), failure))
+                Some(slot.event(id, EventKind::Failed(failure)))
             }
             UserdataState::Exited(_) | UserdataState::Finished if nodes_are_known => {
                 vm.userdata_done.get_or_insert(now);
@@ -436,7 +461,7 @@ impl Group {
             // Nobody will ever tell more.
             UserdataState::Exited(_) | UserdataState::Finished => {
                 slot.phase = Phase::Running(vm.clone());
-                Some(Event::Joined(id.clone()))
+                Some(slot.event(id, EventKind::Joined))
             }
         }
     }
@@ -477,18 +502,25 @@ impl Group {
         };
         let failure = Failure::with_log(FailureCode::JoinTimeout, &story, log);
         slot.phase = Phase::Failed(failure.clone(), Some(vm.clone()));
-        Some(Event::Failed(id.clone(), failure))
+        Some(slot.event(id, EventKind::Failed(failure)))
     }
 
-    fn insert(&mut self, id: InstanceId, phase: Phase, now: Moment) {
+    fn insert(&mut self, id: InstanceId, phase: Phase, now: Moment) -> &Slot {
         let before = self.slots.get(&id);
         let slot = Slot {
             phase,
             since: before.map_or(now, |slot| slot.since),
+            asked: now,
             proof_after: self.listings_begun,
             was_listed: before.is_some_and(|slot| slot.was_listed),
         };
-        self.slots.insert(id, slot);
+        match self.slots.entry(id) {
+            Entry::Vacant(place) => place.insert(slot),
+            Entry::Occupied(mut place) => {
+                place.insert(slot);
+                place.into_mut()
+            }
+        }
     }
 
     fn phase_mut(&mut self, launch: &LaunchId) -> Option<&mut Phase> {

@@ -8,8 +8,9 @@
 //!      └── gone           └──> Deleting <───┘ ──> gone
 //! ```
 
+use super::{Event, EventKind};
 use crate::domain::failure::Failure;
-use crate::domain::ids::Hostname;
+use crate::domain::ids::{Hostname, InstanceId};
 use crate::domain::moment::{Moment, UnixSeconds};
 
 /// The VM behind a slot.
@@ -87,8 +88,23 @@ pub struct Slot {
     pub phase: Phase,
     /// Since when this server knows of it.
     pub since: Moment,
+    /// When what it is on its way to was asked for: its launch, or later its removal. Of a VM that was taken over, when
+    /// it was seen first.
+    pub asked: Moment,
     /// Only a listing that began after this one can prove that the VM is gone.
     pub(super) proof_after: u64,
     /// The host has listed its VM, so it is the right host to prove that the VM is gone.
     pub(super) was_listed: bool,
+}
+
+impl Slot {
+    /// Something that happened to this slot, whose instance is `id`.
+    pub(super) fn event(&self, id: &InstanceId, kind: EventKind) -> Event {
+        Event {
+            instance: id.clone(),
+            vm: self.phase.vm().map(|vm| vm.hostname.clone()),
+            asked: self.asked,
+            kind,
+        }
+    }
 }
