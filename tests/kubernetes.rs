@@ -593,6 +593,7 @@ async fn exactly_the_missing_rights_are_named() {
     api.deny("delete secrets in kube-system");
     api.deny("create events in default");
     let missing = watched.cluster.missing_rights().await.unwrap();
+    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
     assert_eq!(
         missing,
         [

@@ -44,11 +44,18 @@ pub(super) enum LogFormat {
     Json,
 }
 
+const CHECK_EXIT_CODES: &str = "Exit codes:
+  0  no finding is `fail`; some may be `warn`
+  1  at least one finding is `fail`, or the findings cannot be written
+  2  the command line or the configuration is wrong: nothing was tried";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the gRPC server that the cluster-autoscaler talks to
     Serve(ServeArgs),
-    /// Read the configuration, try every host and the K3s API, and print what is wrong and how to mend it
+    /// Read the configuration, try every host, the K3s server and the Kubernetes API, and print what is wrong and how
+    /// to mend it
+    #[command(after_help = CHECK_EXIT_CODES)]
     Check(CheckArgs),
     /// Run the server with simulated Slicer hosts, scale them up and down, and go on serving: needs nothing else
     Demo(DemoArgs),
@@ -180,7 +187,8 @@ pub(super) enum CheckOutput {
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
-    /// Lines for people, or one JSON object per line with `verdict` and `text`
+    /// Lines for people, or one JSON object per line: verdict (ok, warn or fail), subject, text and, where something is
+    /// to be done, remedy
     #[arg(long, env = "SLICER_CHECK_OUTPUT", value_enum, default_value_t = CheckOutput::Text)]
     pub(super) output: CheckOutput,
     #[command(flatten)]

@@ -1,14 +1,21 @@
 //! The K3s server as an agent first meets it, for `check`: is it there, is it the one that the token names, and does
 //! it take the token? Nothing of the Kubernetes API.
 
+mod token;
+
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client};
+use reqwest::{Certificate, Client, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-/// How long the server may take for an answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub use token::TokenKind;
+use token::{Credential, Token};
+
+/// How long the server may take for an answer. It is asked twice, and nobody likes to wait longer for a check.
+const TIMEOUT: Duration = Duration::from_secs(7);
 /// More than any bundle of certificates.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -23,6 +30,14 @@ pub enum K3sError {
         /// Why.
         reason: String,
     },
+    /// The server's certificate is not of the CA that the server itself names, or not for this address.
+    #[error("agents would not trust {url}: {reason}")]
+    Tls {
+        /// `k3s-url`.
+        url: String,
+        /// Why.
+        reason: String,
+    },
     /// Something else than K3s answers.
     #[error("{url} is no K3s server: {reason}")]
     NotK3s {
@@ -32,9 +47,7 @@ pub enum K3sError {
         reason: String,
     },
     /// The token belongs to another cluster.
-    #[error(
-        "the CA of {url} is not the one that k3s-token names: the token is of another cluster, or somebody stands in between"
-    )]
+    #[error("the CA of {url} is not the one that k3s-token names: the token is of another cluster")]
     WrongCa {
         /// `k3s-url`.
         url: String,
@@ -47,83 +60,75 @@ pub enum K3sError {
         /// The HTTP status.
         status: u16,
     },
+    /// The server answers, but says neither yes nor no to the token.
+    #[error("{url} does not say whether it takes k3s-token: it answered {status}")]
+    Broken {
+        /// `k3s-url`.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
 }
 
-/// How sure the server can be of the token.
+/// A token with which agents can join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The token names the server's CA, and it is the right one.
-    CaProved,
-    /// The token names no CA: agents trust whichever server answers.
-    Unproved,
+pub struct Accepted {
+    /// Whether the token names the server's CA. Otherwise agents trust whichever server answers.
+    pub ca_proved: bool,
+    /// What the token is for.
+    pub kind: TokenKind,
 }
 
 /// Asks the server whether agents with this token could join.
 ///
 /// # Errors
 /// See [`K3sError`]. The token is sent only to a server whose CA it names, or if it names none.
-pub async fn try_to_join(url: &str, token: &SecretString) -> Result<Trust, K3sError> {
+pub async fn try_to_join(url: &str, token: &SecretString) -> Result<Accepted, K3sError> {
     let token = Token::read(token.expose_secret());
     // The CA is not known yet: that is what this asks for, as agents do.
     let stranger = client(url, |builder| builder.tls_danger_accept_invalid_certs(true))?;
     let bundle = get(&stranger, url, "/cacerts").await?;
-    let trust = match token.ca_hash {
-        Some(hash) if hex(&Sha256::digest(&bundle)) == hash.to_ascii_lowercase() => Trust::CaProved,
-        Some(_) => return Err(K3sError::WrongCa { url: url.to_owned() }),
-        None => Trust::Unproved,
-    };
-    let roots = Certificate::from_pem_bundle(&bundle).map_err(|_| K3sError::NotK3s {
-        url: url.to_owned(),
-        reason: "/cacerts holds no certificates".to_owned(),
-    })?;
+    // Before the hash is looked at: that of a page says nothing about the token.
+    let roots = certificates(url, &bundle)?;
+    if token.ca_hash.is_some_and(|hash| !is_hash_of(hash, &bundle)) {
+        return Err(K3sError::WrongCa { url: url.to_owned() });
+    }
     let known = client(url, |builder| builder.tls_certs_only(roots))?;
-    let request = known.get(format!("{url}/v1-k3s/readyz"));
-    let request = match token.credential {
+    log_in(&known, url, &token.credential).await?;
+    Ok(Accepted {
+        ca_proved: token.ca_hash.is_some(),
+        kind: token.kind,
+    })
+}
+
+fn certificates(url: &str, bundle: &[u8]) -> Result<Vec<Certificate>, K3sError> {
+    let found = Certificate::from_pem_bundle(bundle).unwrap_or_default();
+    if found.is_empty() {
+        return Err(not_k3s(url, "/cacerts holds no certificates"));
+    }
+    Ok(found)
+}
+
+fn is_hash_of(hash: &str, bundle: &[u8]) -> bool {
+    let digest = Sha256::digest(bundle);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.eq_ignore_ascii_case(hash)
+}
+
+async fn log_in(client: &Client, url: &str, credential: &Credential<'_>) -> Result<(), K3sError> {
+    let request = client.get(format!("{url}/v1-k3s/readyz"));
+    let request = match credential {
         // Agents log in as `node`, whatever user the token names.
         Credential::Password(password) => request.basic_auth("node", Some(password)),
         Credential::Bootstrap(token) => request.bearer_auth(token),
     };
-    let answer = request.send().await.map_err(|error| unreachable(url, error))?;
-    match answer.status().as_u16() {
-        status @ (401 | 403) => Err(K3sError::TokenRefused {
-            url: url.to_owned(),
-            status,
-        }),
-        _ => Ok(trust),
+    let answer = request.send().await.map_err(|error| lost(url, error))?;
+    let (url, status) = (url.to_owned(), answer.status().as_u16());
+    match answer.status() {
+        ok if ok.is_success() => Ok(()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(K3sError::TokenRefused { url, status }),
+        _ => Err(K3sError::Broken { url, status }),
     }
-}
-
-/// The parts of a join token.
-struct Token<'a> {
-    ca_hash: Option<&'a str>,
-    credential: Credential<'a>,
-}
-
-enum Credential<'a> {
-    Password(&'a str),
-    Bootstrap(&'a str),
-}
-
-impl<'a> Token<'a> {
-    /// Reads `K10<hash>::<user>:<password>`, `K10<hash>::<id>.<secret>`, or a password alone.
-    fn read(text: &'a str) -> Self {
-        let (ca_hash, rest) = match text.strip_prefix("K10").and_then(|text| text.split_once("::")) {
-            Some((hash, rest)) => (Some(hash), rest),
-            None => (None, text),
-        };
-        let credential = match rest.split_once(':') {
-            Some((_, password)) => Credential::Password(password),
-            None if is_bootstrap(rest) => Credential::Bootstrap(rest),
-            None => Credential::Password(rest),
-        };
-        Self { ca_hash, credential }
-    }
-}
-
-fn is_bootstrap(text: &str) -> bool {
-    let plain = |part: &str| part.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    text.split_once('.')
-        .is_some_and(|(id, secret)| id.len() == 6 && secret.len() == 16 && plain(id) && plain(secret))
 }
 
 fn client(url: &str, trust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> Result<Client, K3sError> {
@@ -131,75 +136,68 @@ fn client(url: &str, trust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::Clie
         .no_proxy()
         .timeout(TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
-    trust(builder).build().map_err(|error| unreachable(url, error))
+    trust(builder).build().map_err(|error| lost(url, error))
 }
 
 async fn get(client: &Client, url: &str, path: &str) -> Result<Vec<u8>, K3sError> {
-    let not_k3s = |reason: String| K3sError::NotK3s {
-        url: url.to_owned(),
-        reason,
-    };
-    let mut answer = client
-        .get(format!("{url}{path}"))
-        .send()
-        .await
-        .map_err(|error| unreachable(url, error))?;
+    let request = client.get(format!("{url}{path}"));
+    let mut answer = request.send().await.map_err(|error| lost(url, error))?;
     if !answer.status().is_success() {
-        return Err(not_k3s(format!("{path} answered {}", answer.status())));
+        return Err(not_k3s(url, &format!("{path} answered {}", answer.status())));
     }
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| unreachable(url, error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| lost(url, error))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_BYTES {
-            return Err(not_k3s(format!("{path} is too long")));
+            return Err(not_k3s(url, &format!("{path} is too long")));
         }
     }
     Ok(body)
 }
 
-/// reqwest's own text ends before the cause that a person needs.
-fn unreachable(url: &str, error: reqwest::Error) -> K3sError {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(next) = cause {
-        reason = next.to_string();
-        cause = next.source();
-    }
-    K3sError::Unreachable {
+fn not_k3s(url: &str, reason: &str) -> K3sError {
+    K3sError::NotK3s {
         url: url.to_owned(),
-        reason,
+        reason: reason.to_owned(),
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// What it means that no answer came. reqwest's own text ends before the cause that a person needs.
+fn lost(url: &str, error: reqwest::Error) -> K3sError {
+    let error = error.without_url();
+    let url = url.to_owned();
+    match causes(&error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => not_k3s(&url, "it does not speak TLS on this port"),
+        Some(tls) => K3sError::Tls {
+            url,
+            reason: tls.to_string(),
+        },
+        None if error.is_timeout() => K3sError::Unreachable {
+            url,
+            reason: format!("no answer within {} s", TIMEOUT.as_secs()),
+        },
+        None => K3sError::Unreachable {
+            url,
+            reason: causes(&error).last().map_or_else(String::new, ToString::to_string),
+        },
+    }
+}
+
+/// `error` and what is behind it. An I/O error names what it wraps as itself, not as its source.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    fn next<'e>(error: &&'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+        let error: &'e (dyn Error + 'static) = *error;
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
+    }
+    std::iter::successors(Some(error as &(dyn Error + 'static)), next)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens_are_taken_apart_in_every_form() {
-        let read = |text| {
-            let token = Token::read(text);
-            match token.credential {
-                Credential::Password(text) => (token.ca_hash, "password", text),
-                Credential::Bootstrap(text) => (token.ca_hash, "bootstrap", text),
-            }
-        };
-        assert_eq!(read("K10ab::server:pw:x"), (Some("ab"), "password", "pw:x"));
-        assert_eq!(
-            read("K10ab::abcdef.0123456789abcdef"),
-            (Some("ab"), "bootstrap", "abcdef.0123456789abcdef")
-        );
-        assert_eq!(read("secret"), (None, "password", "secret"));
-        assert_eq!(
-            read("abcdef.0123456789abcdef"),
-            (None, "bootstrap", "abcdef.0123456789abcdef")
-        );
-    }
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_reported_without_the_token() {

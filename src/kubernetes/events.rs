@@ -42,6 +42,11 @@ impl Pod {
     }
 }
 
+/// Where events about the pod of this server are written; none if it does not know that it is one.
+pub(super) fn pod_namespace() -> Option<String> {
+    Some(Pod::of_environment()?.namespace)
+}
+
 /// Takes notices at any time and writes them when it can.
 pub(super) struct Events {
     notices: mpsc::Sender<Notice>,

@@ -43,6 +43,7 @@ use crate::provider::ports::{Cluster, ClusterError, ClusterStatus, NodeSnapshot,
 
 pub use absent::NoCluster;
 pub use connect::{ClientConfig, ConnectError, KubeconfigSource};
+pub use rights::Right;
 pub use simulated_agent::SimulatedAgent;
 pub use timings::Timings;
 
@@ -50,8 +51,9 @@ use events::Events;
 use watch::NodeWatch;
 
 /// What a log filter should hold by default. kube logs every failed attempt at WARN or ERROR, some with the whole body
-/// of the answer; this module logs one line for each change of state and returns errors to its callers.
-pub const LOG_FILTER: &str = "kube_client=off,kube_runtime=off";
+/// of the answer, and so does what verifies certificates for it; this module logs one line for each change of state and
+/// returns errors to its callers.
+pub const LOG_FILTER: &str = "kube_client=off,kube_runtime=off,rustls_platform_verifier=off";
 
 /// Requests about single Nodes at once. A host that restarts may leave hundreds of Nodes to remove, and the API server
 /// has others to serve.
@@ -122,13 +124,13 @@ impl KubernetesCluster {
         })
     }
 
-    /// What this server's account may not do in the cluster although it needs to; each as `delete nodes`. For `check`.
+    /// What this server's account may not do in the cluster although it needs to. For `check`.
     ///
     /// # Errors
     ///
     /// If the API server cannot be asked.
-    pub async fn missing_rights(&self) -> Result<Vec<String>, ClusterError> {
-        rights::missing(&self.client, self.timings.request_within).await
+    pub async fn missing_rights(&self) -> Result<Vec<Right>, ClusterError> {
+        rights::missing(&self.client, self.timings.request_within, events::pod_namespace()).await
     }
 
     /// The URL of the API server. Holds no credentials.

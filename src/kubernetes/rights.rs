@@ -15,44 +15,83 @@ use super::removal::SECRET_NAMESPACE;
 use crate::provider::ports::ClusterError;
 
 /// One thing that the account must be allowed to do.
-struct Right {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Right {
     verb: &'static str,
     /// API group; empty for the core.
     group: &'static str,
     resource: &'static str,
-    namespace: Option<&'static str>,
+    namespace: Option<String>,
+    purpose: &'static str,
 }
 
-/// All of them, but for those in the namespace that a pod of this server is in. The secrets have a name for each Node and RBAC knows no patterns, hence all secrets of the namespace.
-/// Kubelets show by their leases that they live. Events about Nodes are in the namespace `default`, and repeated ones
-/// are counted up.
-const NEEDED: [Right; 7] = [
-    Right::cluster("list", "nodes"),
-    Right::cluster("watch", "nodes"),
-    Right::cluster("delete", "nodes"),
-    Right::within(SECRET_NAMESPACE, "delete", "", "secrets"),
-    Right::within(LEASE_NAMESPACE, "get", "coordination.k8s.io", "leases"),
-    Right::within(EVENT_NAMESPACE, "create", "events.k8s.io", "events"),
-    Right::within(EVENT_NAMESPACE, "patch", "events.k8s.io", "events"),
-];
+const EVENTS: &str = "events.k8s.io";
 
-impl Right {
-    const fn cluster(verb: &'static str, resource: &'static str) -> Self {
-        Self {
-            verb,
-            group: "",
-            resource,
-            namespace: None,
+/// All of them. The secrets have a name for each Node and RBAC knows no patterns, hence all secrets of the namespace.
+/// `pod_namespace` is where the pod of this server is told of, if it knows that it is one.
+fn needed(pod_namespace: Option<String>) -> Vec<Right> {
+    let nodes = |verb, purpose| Right {
+        verb,
+        group: "",
+        resource: "nodes",
+        namespace: None,
+        purpose,
+    };
+    let within = |namespace: &str, verb, group, resource, purpose| Right {
+        verb,
+        group,
+        resource,
+        namespace: Some(namespace.to_owned()),
+        purpose,
+    };
+    let mut needed = vec![
+        nodes("list", "VMs that do not join are not noticed"),
+        nodes("watch", "VMs that do not join are not noticed"),
+        nodes("delete", "Nodes of removed VMs stay"),
+        within(
+            SECRET_NAMESPACE,
+            "delete",
+            "",
+            "secrets",
+            "the node passwords of removed VMs stay",
+        ),
+        within(
+            LEASE_NAMESPACE,
+            "get",
+            "coordination.k8s.io",
+            "leases",
+            "whether the kubelet of a lost VM lives is not known, and its Node stays",
+        ),
+    ];
+    // Events about Nodes are in `default`. Repeated ones are counted up, by a patch.
+    let pod_namespace = pod_namespace.filter(|namespace| namespace != EVENT_NAMESPACE);
+    for namespace in [EVENT_NAMESPACE].into_iter().chain(pod_namespace.as_deref()) {
+        for verb in ["create", "patch"] {
+            let purpose = "kubectl get events does not tell what happened";
+            needed.push(within(namespace, verb, EVENTS, "events", purpose));
         }
     }
+    needed
+}
 
-    const fn within(namespace: &'static str, verb: &'static str, group: &'static str, resource: &'static str) -> Self {
-        Self {
-            verb,
-            group,
-            resource,
-            namespace: Some(namespace),
-        }
+impl Right {
+    /// What does not work without it.
+    #[must_use]
+    pub fn purpose(&self) -> &'static str {
+        self.purpose
+    }
+
+    /// The rule of RBAC that grants it, and where it belongs.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        let Self {
+            verb, group, resource, ..
+        } = self;
+        let place = match &self.namespace {
+            Some(namespace) => format!("a Role in namespace {namespace}"),
+            None => "a ClusterRole".to_owned(),
+        };
+        format!("{{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [{verb}]}} in {place}")
     }
 
     fn question(&self) -> SelfSubjectAccessReview {
@@ -62,7 +101,7 @@ impl Right {
                     verb: Some(self.verb.to_owned()),
                     group: Some(self.group.to_owned()),
                     resource: Some(self.resource.to_owned()),
-                    namespace: self.namespace.map(str::to_owned),
+                    namespace: self.namespace.clone(),
                     ..ResourceAttributes::default()
                 }),
                 ..SelfSubjectAccessReviewSpec::default()
@@ -75,18 +114,23 @@ impl Right {
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;
-        match self.namespace {
+        match &self.namespace {
             Some(namespace) => write!(f, " in {namespace}"),
             None => Ok(()),
         }
     }
 }
 
-/// Those of [`NEEDED`] that the account does not have.
-pub(super) async fn missing(client: &Client, within: Duration) -> Result<Vec<String>, ClusterError> {
-    let granted = try_join_all(NEEDED.iter().map(|right| is_granted(client, within, right))).await?;
-    let missing = NEEDED.iter().zip(granted).filter(|(_, granted)| !granted);
-    Ok(missing.map(|(right, _)| right.to_string()).collect())
+/// Those that are needed and not granted.
+pub(super) async fn missing(
+    client: &Client,
+    within: Duration,
+    pod_namespace: Option<String>,
+) -> Result<Vec<Right>, ClusterError> {
+    let needed = needed(pod_namespace);
+    let granted = try_join_all(needed.iter().map(|right| is_granted(client, within, right))).await?;
+    let missing = needed.into_iter().zip(granted).filter(|(_, granted)| !granted);
+    Ok(missing.map(|(right, _)| right).collect())
 }
 
 async fn is_granted(client: &Client, within: Duration, right: &Right) -> Result<bool, ClusterError> {
@@ -96,5 +140,38 @@ async fn is_granted(client: &Client, within: Duration, right: &Right) -> Result<
         Err(failure) => Err(ClusterError {
             message: format!("cannot ask whether this account may {right}: {failure}"),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_of_another_namespace_needs_the_same_rights_for_events_there() {
+        let told = |namespace: Option<&str>| -> Vec<String> {
+            let needed = needed(namespace.map(str::to_owned));
+            needed.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(told(None).len(), 7);
+        assert_eq!(told(Some("default")), told(None));
+        let in_pod = told(Some("autoscaling"));
+        assert_eq!(
+            in_pod[7..],
+            ["create events in autoscaling", "patch events in autoscaling"]
+        );
+    }
+
+    #[test]
+    fn a_right_names_the_rule_that_grants_it() {
+        let rules: Vec<String> = needed(None).iter().map(Right::rule).collect();
+        assert_eq!(
+            rules[2],
+            "{apiGroups: [\"\"], resources: [nodes], verbs: [delete]} in a ClusterRole"
+        );
+        assert_eq!(
+            rules[6],
+            "{apiGroups: [\"events.k8s.io\"], resources: [events], verbs: [patch]} in a Role in namespace default"
+        );
     }
 }

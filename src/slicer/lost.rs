@@ -84,13 +84,24 @@ fn no_connection(error: &reqwest::Error, limit: Duration) -> String {
 
 /// What to do about the TLS failures that users of self-signed certificates meet first.
 fn advice(error: &rustls::Error) -> &'static str {
-    use rustls::CertificateError::{Other, UnknownIssuer};
     match error {
-        rustls::Error::InvalidCertificate(UnknownIssuer) => " (is its CA in ca-bundle?)",
-        rustls::Error::InvalidCertificate(Other(other)) if other.to_string().contains("CaUsedAsEndEntity") => {
+        rustls::Error::InvalidCertificate(wrong) => advice_about_certificate(wrong),
+        rustls::Error::InvalidMessage(_) => " (does the host speak TLS on this port?)",
+        _ => "",
+    }
+}
+
+fn advice_about_certificate(error: &rustls::CertificateError) -> &'static str {
+    use rustls::CertificateError as Wrong;
+    match error {
+        Wrong::UnknownIssuer => " (is its CA in ca-bundle?)",
+        Wrong::Expired | Wrong::ExpiredContext { .. } => " (is the clock right here? Else the host needs a new one)",
+        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
+            " (the URL must have a name or address that the certificate carries)"
+        }
+        Wrong::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             " (the host shows a CA certificate; it needs one of its own, issued by that CA)"
         }
-        rustls::Error::InvalidMessage(_) => " (does the host speak TLS on this port?)",
         _ => "",
     }
 }
