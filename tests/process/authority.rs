@@ -43,6 +43,14 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// The same of a time long gone.
+    pub(crate) fn expired_server(&self, name: &str) -> Leaf {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+        self.sign(&params)
+    }
+
     pub(crate) fn client(&self) -> Leaf {
         self.sign(&client())
     }

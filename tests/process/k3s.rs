@@ -14,21 +14,28 @@ use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Leaf};
 
 pub(crate) struct K3s {
     pub(crate) url: String,
-    /// The token in its long form.
-    pub(crate) token: String,
-    /// The same with a wrong password.
-    pub(crate) wrong_token: String,
+    /// The hash by which tokens name its CA.
+    hash: String,
 }
+
+/// What agents log in with.
+const PASSWORD: &str = "right-password";
+const BOOTSTRAP: &str = "abcdef.0123456789abcdef";
 
 impl K3s {
     /// Serves until the runtime of the test ends.
     pub(crate) async fn start() -> Self {
         let authority = Authority::new("k3s-server-ca");
         let leaf = authority.server("127.0.0.1");
+        Self::showing(leaf, authority.pem).await
+    }
+
+    /// One that shows this certificate, and calls this its CA.
+    pub(crate) async fn showing(leaf: Leaf, ca: String) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -38,14 +45,30 @@ impl K3s {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let digest = Sha256::digest(&authority.pem);
+        let digest = Sha256::digest(&ca);
         let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), authority.pem));
-        Self {
-            url,
-            token: format!("K10{hash}::server:right-password"),
-            wrong_token: format!("K10{hash}::server:wrong-password"),
-        }
+        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), ca));
+        Self { url, hash }
+    }
+
+    /// The token of agents in its long form.
+    pub(crate) fn token(&self) -> String {
+        format!("K10{}::node:{PASSWORD}", self.hash)
+    }
+
+    /// The token of servers, with the same password.
+    pub(crate) fn server_token(&self) -> String {
+        format!("K10{}::server:{PASSWORD}", self.hash)
+    }
+
+    /// A token that expires.
+    pub(crate) fn bootstrap_token(&self) -> String {
+        format!("K10{}::{BOOTSTRAP}", self.hash)
+    }
+
+    /// A token of agents with a wrong password.
+    pub(crate) fn wrong_token(&self) -> String {
+        format!("K10{}::node:wrong-password", self.hash)
     }
 }
 
@@ -54,7 +77,10 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, ca: String) {
         let (stream, _) = listener.accept().await.unwrap();
         let (acceptor, ca) = (acceptor.clone(), ca.clone());
         tokio::spawn(async move {
-            let stream = acceptor.accept(stream).await.unwrap();
+            // Who does not trust the certificate goes away.
+            let Ok(stream) = acceptor.accept(stream).await else {
+                return;
+            };
             let service = service_fn(|request| {
                 let answer = answer(&request, &ca);
                 async { Ok::<_, Infallible>(answer) }
@@ -67,14 +93,17 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, ca: String) {
 }
 
 fn answer<B>(request: &Request<B>, ca: &str) -> Response<String> {
-    let right = format!("Basic {}", STANDARD.encode("node:right-password"));
+    let right = [
+        format!("Basic {}", STANDARD.encode(format!("node:{PASSWORD}"))),
+        format!("Bearer {BOOTSTRAP}"),
+    ];
     let given = request
         .headers()
         .get("authorization")
         .map(|value| value.to_str().unwrap());
     let (status, body) = match request.uri().path() {
         "/cacerts" => (StatusCode::OK, ca),
-        "/v1-k3s/readyz" if given == Some(&right) => (StatusCode::OK, "ok"),
+        "/v1-k3s/readyz" if right.iter().any(|right| given == Some(right)) => (StatusCode::OK, "ok"),
         "/v1-k3s/readyz" => (StatusCode::UNAUTHORIZED, "Unauthorized"),
         _ => (StatusCode::NOT_FOUND, ""),
     };

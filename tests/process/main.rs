@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[allow(dead_code)]
+#[path = "../kubernetes/fake_api.rs"]
+mod fake_api;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -22,4 +25,5 @@ mod rotation; //  files that change on disk without a signal
 mod secrecy; //   no token in any output
 mod socket; //    unix sockets
 mod stopping; //  SIGTERM and SIGINT
+mod strangers; // servers that are not what somebody looks for
 mod usage; //     flags, environment variables, exit codes

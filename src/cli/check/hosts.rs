@@ -251,6 +251,8 @@ fn shown(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
+const STRANGER: &str = "see that slicer-url is that of a Slicer daemon: something else seems to answer there";
+
 /// What to do when the daemon does not answer as it should.
 fn remedy(kind: HostErrorKind, endpoint: &Endpoint) -> &'static str {
     match kind {
@@ -262,13 +264,20 @@ fn remedy(kind: HostErrorKind, endpoint: &Endpoint) -> &'static str {
         HostErrorKind::Refused => {
             "see that slicer-url leads to the Slicer daemon itself, and that slicer-token is the daemon's"
         }
-        HostErrorKind::NotFound | HostErrorKind::Nonsense => {
-            "see that slicer-url is that of a Slicer daemon: something else seems to answer there"
+        HostErrorKind::NotFound => STRANGER,
+        HostErrorKind::Nonsense if is_plain(endpoint) => {
+            "see that slicer-url is that of a Slicer daemon: something else seems to answer there, or it speaks TLS, and \
+             the URL must begin with https"
         }
+        HostErrorKind::Nonsense => STRANGER,
         HostErrorKind::OutOfResources | HostErrorKind::Busy | HostErrorKind::Broken => {
             "look into the log of the Slicer daemon"
         }
     }
+}
+
+fn is_plain(endpoint: &Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Url(url) if url.starts_with("http:"))
 }
 
 fn unreachable_remedy(endpoint: &Endpoint) -> &'static str {
@@ -276,13 +285,13 @@ fn unreachable_remedy(endpoint: &Endpoint) -> &'static str {
         Endpoint::Unix(_) => {
             "see that the daemon runs, that slicer-url is its socket, and that this user may open it for writing"
         }
-        Endpoint::Url(url) if url.starts_with("https:") => {
-            "see that the daemon runs and can be reached from here, that slicer-url has the right port and a name that \
-             the daemon's certificate carries, and that the CA of the certificate is in ca-bundle"
-        }
-        Endpoint::Url(_) => {
+        Endpoint::Url(_) if is_plain(endpoint) => {
             "see that the daemon runs and can be reached from here, and that slicer-url has the right host and port, \
              and https if the daemon speaks TLS"
+        }
+        Endpoint::Url(_) => {
+            "see that the daemon runs and can be reached from here, that slicer-url has the right port and a name that \
+             the daemon's certificate carries, and that the CA of the certificate is in ca-bundle"
         }
     }
 }

@@ -55,7 +55,7 @@ fn remedy(error: &K3sError) -> &'static str {
         }
         K3sError::NotK3s { .. } => "see that k3s-url is that of the K3s server",
         K3sError::WrongCa { .. } => {
-            "take k3s-url and k3s-token from the same cluster; if they are, somebody stands in between"
+            "take k3s-url and k3s-token from the same cluster; if that is so, somebody stands in between"
         }
         K3sError::TokenRefused { .. } => {
             "set k3s-token, or the content of k3s-token-file, to what this prints on the K3s server: \
