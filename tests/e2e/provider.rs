@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tokio::process::Command;
+
 use crate::pages::{self, Page};
 use crate::program::{Order, Program, free_port, write};
 use crate::{Failure, Places};
@@ -79,6 +81,25 @@ impl Provider {
         };
         provider.wait_until_ready().await?;
         Ok(provider)
+    }
+
+    /// What `check` says with the same configuration, account and environment.
+    pub(crate) async fn check(&self) -> Result<String, Failure> {
+        let needed = |argument: &&String| {
+            ["--cloud-config=", "--kubeconfig="]
+                .iter()
+                .any(|flag| argument.starts_with(flag))
+        };
+        let output = Command::new(&self.order.program)
+            .arg("check")
+            .args(self.order.arguments.iter().filter(needed))
+            .env_clear()
+            .envs(self.order.environment.iter().map(|(name, value)| (name, value)))
+            .kill_on_drop(true)
+            .output()
+            .await;
+        let output = output.map_err(|error| format!("check cannot be run: {error}"))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// What a cluster-autoscaler connects to.

@@ -116,6 +116,10 @@ impl Play {
     }
 
     async fn tell(&mut self) -> Result<(), Failure> {
+        let checked = self.provider.check().await?;
+        expect(checked.contains("grants what is needed"), || {
+            format!("check says\n{checked}")
+        })?;
         self.increase(2).await?;
         self.wait("two Nodes", |now| now.nodes.len() == 2).await?;
         self.wait_for_event(self.namespace, POD, "VmLaunched").await?;
