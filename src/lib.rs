@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Arrows point down only. [`provider::ports`] is what the provider needs of the outside; `slicer` and `kubernetes`
-//! implement it. [`metrics`], [`secret`], `seats` and `seldom` are leaves that several modules use; [`k3s`] serves `check`
-//! alone.
+//! implement it. [`metrics`], [`secret`], `looks`, `seats` and `seldom` are leaves that several modules use; [`k3s`] serves
+//! `check` alone.
 
 pub mod admin;
 pub mod bootstrap;
@@ -27,6 +27,7 @@ pub mod domain;
 pub mod grpc;
 pub mod k3s;
 pub mod kubernetes;
+mod looks;
 pub mod metrics;
 pub mod provider;
 mod seats;

@@ -8,16 +8,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module of the crate may use of the others.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("secret", &[]),
+    ("looks", &[]),
     ("seats", &[]),
     ("seldom", &[]),
     ("k3s", &[]),
     ("metrics", &["domain"]),
     ("bootstrap", &["domain"]),
     ("simulator", &["domain"]),
-    ("config", &["domain", "secret"]),
+    ("config", &["domain", "looks", "secret"]),
     ("slicer", &["domain", "metrics", "provider::ports", "secret"]),
     ("kubernetes", &["domain", "provider::ports", "simulator"]),
     ("provider", &["domain", "config", "bootstrap", "secret", "metrics"]),
@@ -26,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     (
         "server",
         &[
-            "admin", "config", "grpc", "metrics", "provider", "seats", "seldom", "slicer",
+            "admin", "config", "grpc", "looks", "metrics", "provider", "seats", "seldom", "slicer",
         ],
     ),
 ];

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::{Config, load};
+use crate::looks::Looks;
 
 /// What a look found that was not known before.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,42 +24,34 @@ pub struct Watch {
     path: PathBuf,
     /// The last configuration that was told.
     config: Config,
-    /// What is wrong with the file since then.
-    wrong: Option<String>,
-    seen: Option<Result<Config, String>>,
+    looks: Looks<Result<Config, String>>,
 }
 
 impl Watch {
     /// Watches the file at `path`, which was read as `config` already.
     #[must_use]
     pub fn new(path: PathBuf, config: Config) -> Self {
-        Self {
-            path,
-            config,
-            wrong: None,
-            seen: None,
-        }
+        let looks = Looks::new(Ok(config.clone()));
+        Self { path, config, looks }
     }
 
     /// Reads the file, and the files that it names. `Some` if that is not what was told last, and was the same in two
-    /// looks in a row: a file that is being written is not to be taken for the whole of it. Each state is told once.
+    /// looks in a row. Each state is told once.
     ///
     /// What a token file holds is no change, because it is read anew whenever it is needed; that it cannot be read is
     /// one.
     pub fn look(&mut self) -> Option<Change> {
         let read = self.read();
-        if self.is_told(&read) {
-            self.seen = None;
+        if !self.looks.is_news(read) {
             return None;
         }
-        if self.seen.as_ref() != Some(&read) {
-            self.seen = Some(read);
-            return None;
-        }
-        Some(match self.tell(read) {
-            Ok(None) => Change::WellAgain,
-            Ok(Some(config)) => Change::Config(Box::new(config)),
+        Some(match self.looks.told().clone() {
             Err(wrong) => Change::Wrong(wrong),
+            Ok(config) if config == self.config => Change::WellAgain,
+            Ok(config) => {
+                self.config = config.clone();
+                Change::Config(Box::new(config))
+            }
         })
     }
 
@@ -68,32 +61,13 @@ impl Watch {
     /// What is wrong with it.
     pub fn reread(&mut self) -> Result<Config, String> {
         let read = self.read();
-        self.tell(read)?;
+        self.looks.tell(read.clone());
+        self.config = read?;
         Ok(self.config.clone())
     }
 
     fn read(&self) -> Result<Config, String> {
         load(&self.path).map_err(|error| error.to_string())
-    }
-
-    fn is_told(&self, read: &Result<Config, String>) -> bool {
-        match (read, &self.wrong) {
-            (Ok(config), None) => *config == self.config,
-            (Err(wrong), Some(told)) => wrong == told,
-            _ => false,
-        }
-    }
-
-    /// The configuration, if it is another one.
-    fn tell(&mut self, read: Result<Config, String>) -> Result<Option<Config>, String> {
-        self.seen = None;
-        self.wrong = read.as_ref().err().cloned();
-        let config = read?;
-        if config == self.config {
-            return Ok(None);
-        }
-        self.config = config.clone();
-        Ok(Some(config))
     }
 }
 

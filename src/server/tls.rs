@@ -1,9 +1,8 @@
 //! mTLS: the server's certificate and the authority of its clients, replaceable while connections live on.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use super::client_names;
+use crate::looks::Looks;
 
 /// Most bytes of a file: room for several hundred certificates. They are read every few seconds by the task that also
 /// hears signals, and must not hold it up, whatever the paths have come to lead to.
@@ -33,8 +33,30 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
+    fn read(&self) -> Pem {
+        Pem {
+            cert: read(&self.cert),
+            key: read(&self.key),
+            client_ca: read(&self.client_ca),
+        }
+    }
+}
+
+/// What the files held when they were read, each once: what is compared is what is used, although they may be replaced
+/// at any moment.
+struct Pem {
+    cert: io::Result<Vec<u8>>,
+    key: io::Result<Vec<u8>>,
+    client_ca: io::Result<Vec<u8>>,
+}
+
+/// The SHA-256 of each file, or nothing for one that cannot be read.
+type Content = [Option<Sha256Digest>; 3];
+type Sha256Digest = [u8; 32];
+
+impl Pem {
     fn content(&self) -> Content {
-        let digest = |path: &PathBuf| read(path).ok().map(|bytes| Sha256::digest(bytes).into());
+        let digest = |read: &io::Result<Vec<u8>>| read.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
         [&self.cert, &self.key, &self.client_ca].map(digest)
     }
 }
@@ -62,76 +84,52 @@ pub enum TlsError {
 pub(super) struct TlsAcceptors {
     files: TlsFiles,
     config: ArcSwap<ServerConfig>,
-    looks: Mutex<Looks>,
-}
-
-/// What the files hold: the SHA-256 of each, or nothing for one that cannot be read.
-type Content = [Option<Sha256Digest>; 3];
-type Sha256Digest = [u8; 32];
-
-/// What was found in the files.
-#[derive(Debug)]
-struct Looks {
-    /// When they were loaded last, or refused.
-    loaded: Content,
-    /// In the last look.
-    seen: Content,
+    looks: Mutex<Looks<Content>>,
 }
 
 impl TlsAcceptors {
     pub(super) fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let content = files.content();
-        let config = ArcSwap::from_pointee(server_config(&files)?);
-        let looks = Mutex::new(Looks {
-            loaded: content,
-            seen: content,
-        });
+        let pem = files.read();
+        let config = ArcSwap::from_pointee(server_config(&files, &pem)?);
+        let looks = Mutex::new(Looks::new(pem.content()));
         Ok(Self { files, config, looks })
     }
 
     /// Reads the files again. Connections that exist live on; if the new files are unusable, the old ones stay.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
-        let content = self.files.content();
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        (looks.loaded, looks.seen) = (content, content);
-        drop(looks);
-        self.config.store(Arc::new(server_config(&self.files)?));
-        Ok(())
+        let pem = self.files.read();
+        self.looks().tell(pem.content());
+        self.take_over(&pem)
     }
 
-    /// Reads the files again if they are others than were loaded, and were the same in two looks in a row: certificate
-    /// and key may be replaced one after the other. Files that are refused are told of once.
+    /// Reads the files again, and takes them over if they are others than were told of last, and were the same in two
+    /// looks in a row: certificate and key may be replaced one after the other. Files that are refused are told of once.
     pub(super) fn look(&self) -> Option<Result<(), TlsError>> {
-        let content = self.files.content();
-        {
-            let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-            let stayed = std::mem::replace(&mut looks.seen, content) == content;
-            if !stayed || looks.loaded == content {
-                return None;
-            }
-        }
-        Some(self.reload())
+        let pem = self.files.read();
+        let is_news = self.looks().is_news(pem.content());
+        is_news.then(|| self.take_over(&pem))
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.config.load_full())
     }
+
+    fn looks(&self) -> MutexGuard<'_, Looks<Content>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_over(&self, pem: &Pem) -> Result<(), TlsError> {
+        self.config.store(Arc::new(server_config(&self.files, pem)?));
+        Ok(())
+    }
 }
 
-fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+fn server_config(files: &TlsFiles, pem: &Pem) -> Result<ServerConfig, TlsError> {
     let unusable = |error: &dyn std::fmt::Display| TlsError::Unusable(error.to_string());
-    let certs = certificates("--tls-cert", &files.cert)?;
-    let key = {
-        let fault = |reason: String| TlsError::File {
-            what: "--tls-key",
-            path: files.key.clone(),
-            reason,
-        };
-        let pem = read(&files.key).map_err(|error| fault(error.to_string()))?;
-        PrivateKeyDer::from_pem_slice(&pem).map_err(|error| fault(error.to_string()))?
-    };
+    let certs = certificates(&File::new("--tls-cert", &files.cert, &pem.cert))?;
+    let key = private_key(&File::new("--tls-key", &files.key, &pem.key))?;
     let mut roots = RootCertStore::empty();
-    for authority in certificates("--tls-client-ca", &files.client_ca)? {
+    for authority in certificates(&File::new("--tls-client-ca", &files.client_ca, &pem.client_ca))? {
         roots.add(authority).map_err(|error| unusable(&error))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -149,20 +147,43 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
-fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let fault = |reason: String| TlsError::File {
-        what,
-        path: path.to_path_buf(),
-        reason,
-    };
-    let pem = read(path).map_err(|error| fault(error.to_string()))?;
-    let certs = CertificateDer::pem_slice_iter(&pem)
+/// One of the files as it was read.
+struct File<'a> {
+    what: &'static str,
+    path: &'a Path,
+    read: &'a io::Result<Vec<u8>>,
+}
+
+impl<'a> File<'a> {
+    fn new(what: &'static str, path: &'a Path, read: &'a io::Result<Vec<u8>>) -> Self {
+        Self { what, path, read }
+    }
+
+    fn bytes(&self) -> Result<&'a [u8], TlsError> {
+        self.read.as_deref().map_err(|error| self.fault(error))
+    }
+
+    fn fault(&self, reason: &dyn ToString) -> TlsError {
+        TlsError::File {
+            what: self.what,
+            path: self.path.to_path_buf(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+fn certificates(file: &File<'_>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certs = CertificateDer::pem_slice_iter(file.bytes()?)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| fault(error.to_string()))?;
+        .map_err(|error| file.fault(&error))?;
     if certs.is_empty() {
-        return Err(fault("holds no certificate in PEM form".to_owned()));
+        return Err(file.fault(&"holds no certificate in PEM form"));
     }
     Ok(certs)
+}
+
+fn private_key(file: &File<'_>) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(file.bytes()?).map_err(|error| file.fault(&error))
 }
 
 /// A file of at most [`MAX_FILE`] bytes. Not a pipe: opening one may take for ever, and it is read only once.
@@ -171,7 +192,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("not a file"));
     }
     let mut bytes = Vec::new();
-    let read = File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    let read = std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if u64::try_from(read).is_ok_and(|read| read <= MAX_FILE) {
         Ok(bytes)
     } else {
