@@ -6,9 +6,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     date_time_ymd,
 };
-use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tonic::transport::{Certificate, Identity};
 
 /// An authority that signs.
@@ -95,6 +95,23 @@ fn client() -> CertificateParams {
 impl Leaf {
     pub(crate) fn identity(&self) -> Identity {
         Identity::from_pem(&self.cert, &self.key)
+    }
+
+    /// What a client with this certificate is set up with, below gRPC.
+    pub(crate) fn client_config(
+        &self,
+        roots: impl Into<Arc<RootCertStore>>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ClientConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![self.cert_der()], self.key_der())
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config
     }
 
     pub(crate) fn cert_der(&self) -> CertificateDer<'static> {

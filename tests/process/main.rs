@@ -21,9 +21,11 @@ mod outage; //    hosts that are down when the server starts
 mod pages; //     a client of the admin address
 mod program; //   the process
 mod reload; //    SIGHUP
+mod renewal; //   certificates that are replaced while clients call
 mod rotation; //  files that change on disk without a signal
 mod secrecy; //   no token in any output
 mod socket; //    unix sockets
 mod stopping; //  SIGTERM and SIGINT
 mod strangers; // servers that are not what somebody looks for
 mod usage; //     flags, environment variables, exit codes
+mod volume; //    files as Kubernetes swaps them

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::SupportedProtocolVersion;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, SupportedProtocolVersion};
 use slicer_cloud_provider::config::{self, Config, ConfigError};
 use slicer_cloud_provider::grpc::pb::NodeGroupsRequest;
 use slicer_cloud_provider::kubernetes::NoCluster;
@@ -144,13 +144,7 @@ async fn try_connect(
     version: &'static SupportedProtocolVersion,
     leaf: &Leaf,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .with_root_certificates(trusted.roots())
-        .with_client_auth_cert(vec![leaf.cert_der()], leaf.key_der())
-        .unwrap();
+    let mut config = leaf.client_config(trusted.roots(), &[version]);
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     let stream = TcpStream::connect(scene.server.grpc_address()).await?;
     let name = ServerName::try_from("localhost").unwrap();

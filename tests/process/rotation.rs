@@ -1,13 +1,10 @@
 //! Files that change on disk while the server runs, with nobody to send it a signal: as an editor writes them, and as
 //! Kubernetes swaps the whole volume of a Secret behind a symbolic link.
 
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use slicer_cloud_provider::grpc::pb::NodeGroupsRequest;
-use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::Channel;
@@ -15,43 +12,11 @@ use tonic::transport::Channel;
 use crate::authority::Authority;
 use crate::program::{Program, Serving};
 use crate::support::*;
+use crate::volume::Volume;
 
 const RELOADED: &str = "configuration reloaded";
 const WELL_AGAIN: &str = "the configuration is as it was before it was refused";
 const REFUSED: &str = "the new configuration is refused; the old one stays";
-
-/// A volume as the kubelet mounts a Secret: the files are links through `..data`, which is replaced as a whole.
-struct Volume {
-    dir: TempDir,
-    version: u32,
-}
-
-impl Volume {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, _) in files {
-            symlink(Path::new("..data").join(name), dir.path().join(name)).unwrap();
-        }
-        let mut volume = Self { dir, version: 0 };
-        volume.swap(files);
-        volume
-    }
-
-    fn swap(&mut self, files: &[(&str, &str)]) {
-        self.version += 1;
-        let version = format!("..version-{}", self.version);
-        std::fs::create_dir(self.path(&version)).unwrap();
-        for (name, content) in files {
-            std::fs::write(self.path(&version).join(name), content).unwrap();
-        }
-        symlink(&version, self.path("..data_tmp")).unwrap();
-        std::fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-}
 
 /// The server as a pod runs it, its configuration in this volume.
 async fn serve(volume: &Volume) -> (Program, Client) {
