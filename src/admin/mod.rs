@@ -1,6 +1,7 @@
 //! The admin endpoints, for probes, Prometheus and people: `/healthz`, `/readyz`, `/metrics`, `/api/v1/state`. Read
 //! only, and no secret in any of them. Bounded in connections and in how long a request may take to come.
 
+mod readiness;
 mod state;
 
 use std::convert::Infallible;
@@ -18,9 +19,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+
+pub use readiness::Readiness;
 
 use crate::metrics::Metrics;
 use crate::provider::Provider;
@@ -39,20 +43,25 @@ const HEAD: Duration = Duration::from_secs(30);
 /// How long accepting rests after an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-#[derive(Clone)]
-struct Sources {
-    provider: Arc<Provider>,
-    metrics: Arc<Metrics>,
+/// What the pages show.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The groups and their hosts.
+    pub provider: Arc<Provider>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether clients are to come.
+    pub readiness: watch::Receiver<Readiness>,
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(listener: TcpListener, provider: Arc<Provider>, metrics: Arc<Metrics>, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, sources: Sources, shutdown: CancellationToken) {
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render_metrics))
         .route("/api/v1/state", get(state::show))
-        .with_state(Sources { provider, metrics });
+        .with_state(sources);
     let connections = TaskTracker::new();
     let accepting = accept(&listener, &router, &connections, &shutdown);
     shutdown.run_until_cancelled(accepting).await;
@@ -107,24 +116,30 @@ async fn answer(router: Router, request: hyper::Request<Incoming>) -> Response {
     response
 }
 
-/// Ready once every host has answered or was tried in vain; it stays so when hosts fail later. Names the groups that
-/// are not listed because nothing is known of their VMs.
+/// Names the groups that are waited for, and those that are not listed because nothing is known of their VMs.
 async fn readyz(State(sources): State<Sources>) -> Response {
-    if !sources.provider.every_host_was_tried() {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "waiting for the first answer of every host\n",
-        )
-            .into_response();
-    }
-    let unlisted = sources.provider.unlisted_groups();
+    let readiness = *sources.readiness.borrow();
+    let (status, text) = match readiness {
+        Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, waiting(&sources.provider)),
+        Readiness::Ready => (StatusCode::OK, ready(&sources.provider)),
+        Readiness::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
+    };
+    (status, text).into_response()
+}
+
+fn waiting(provider: &Provider) -> String {
+    let groups: Vec<String> = provider.untried_groups().iter().map(ToString::to_string).collect();
+    format!("waiting for the first answer of the host of {}\n", groups.join(", "))
+}
+
+fn ready(provider: &Provider) -> String {
     let mut text = "ready\n".to_owned();
-    for group in unlisted {
+    for group in provider.unlisted_groups() {
         text.push_str(&format!(
             "node group {group} is not listed: its host is down or has not told the size of its VMs; see /api/v1/state\n"
         ));
     }
-    text.into_response()
+    text
 }
 
 async fn render_metrics(State(sources): State<Sources>) -> Response {

@@ -76,27 +76,25 @@ impl Provider {
     /// The groups of which nothing is known yet, so that they are not listed.
     #[must_use]
     pub fn unlisted_groups(&self) -> Vec<NodeGroupId> {
-        let groups = self.groups.load();
-        groups
-            .values()
-            .filter(|managed| !is_listed(managed))
-            .map(|managed| managed.id.clone())
-            .collect()
+        self.ids_of(|managed| !is_listed(managed))
     }
 
-    /// Whether every host has answered, or was tried and did not.
+    /// The groups whose host neither has answered yet nor was tried in vain.
     #[must_use]
-    pub fn every_host_was_tried(&self) -> bool {
-        self.groups
-            .load()
-            .values()
-            .all(|managed| managed.state().host != HostStatus::Unknown)
+    pub fn untried_groups(&self) -> Vec<NodeGroupId> {
+        self.ids_of(|managed| managed.state().host == HostStatus::Unknown)
     }
 
     /// The gauges of all groups.
     #[must_use]
     pub fn gauges(&self) -> Vec<GroupGauges> {
         self.view().iter().map(gauges_of).collect()
+    }
+
+    fn ids_of(&self, wanted: impl Fn(&ManagedGroup) -> bool) -> Vec<NodeGroupId> {
+        let groups = self.groups.load();
+        let wanted = groups.values().filter(|managed| wanted(managed));
+        wanted.map(|managed| managed.id.clone()).collect()
     }
 
     fn view_of(&self, managed: &ManagedGroup) -> GroupView {

@@ -1,6 +1,7 @@
 //! The running server: puts the parts together, listens, and stops gracefully. Decides nothing about groups.
 
 mod client_names;
+mod health;
 mod incoming;
 mod listen;
 mod tls;
@@ -12,14 +13,16 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 pub use listen::{InvalidListen, Listen};
 pub use tls::{TlsError, TlsFiles};
 
-use crate::admin;
+use crate::admin::{self, Readiness};
 use crate::config::{Config, GlobalConfig, GroupConfig};
 use crate::grpc::pb::cloud_provider_server::CloudProviderServer;
 use crate::grpc::{self, CallsLayer, ObserveLayer, pb};
@@ -48,8 +51,6 @@ const CALL: Duration = Duration::from_secs(10);
 /// How often a client that says nothing is asked whether it is still there. Machines vanish without a word, and their
 /// connections would stay for ever.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How often readiness is looked at until it is reached.
-const READINESS_POLL: Duration = Duration::from_millis(20);
 /// How long the first call waits for hosts that have not answered yet. Without their VMs the target sizes would be too
 /// small, and the cluster-autoscaler would ask for them again. Its calls end after 5 s by default.
 const FIRST_INVENTORY: Duration = Duration::from_secs(2);
@@ -102,6 +103,7 @@ pub struct Server {
     admin: JoinHandle<()>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
+    admin_shutdown: CancellationToken,
 }
 
 impl Server {
@@ -134,20 +136,23 @@ impl Server {
             shutdown: shutdown.clone(),
         };
         let provider = Provider::start(config, parts).map_err(StartError::Provider)?;
-        let inventory = first_inventory(Arc::clone(&provider));
+        let readiness = health::follow(&provider, &tracker, &shutdown);
+        let inventory = first_inventory(readiness.clone());
         let incoming = incoming::accept(bound, tls.clone(), &tracker, shutdown.clone(), inventory);
-        let serving = serving(&provider, &metrics, &tracker, &shutdown, incoming)?;
+        let health = health::service(readiness.clone(), &tracker);
+        let serving = serving(&provider, &metrics, health, incoming, &shutdown)?;
         let grpc = tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the gRPC server ended");
             }
         });
-        let admin = tokio::spawn(admin::serve(
-            admin_listener,
-            Arc::clone(&provider),
-            Arc::clone(&metrics),
-            shutdown.clone(),
-        ));
+        let admin_shutdown = CancellationToken::new();
+        let sources = admin::Sources {
+            provider: Arc::clone(&provider),
+            metrics: Arc::clone(&metrics),
+            readiness,
+        };
+        let admin = tokio::spawn(admin::serve(admin_listener, sources, admin_shutdown.clone()));
         tracing::info!(address = grpc_address, mtls = tls.is_some(), admin = %admin_address, "serving");
         Ok(Self {
             provider,
@@ -159,6 +164,7 @@ impl Server {
             admin,
             tracker,
             shutdown,
+            admin_shutdown,
         })
     }
 
@@ -221,7 +227,8 @@ impl Server {
         }
     }
 
-    /// Stops gracefully: no new calls, those in flight end, jobs end or are left to be found again by their tags.
+    /// Stops gracefully: no new calls, those in flight end, jobs end or are left to be found again by their tags. The
+    /// admin endpoints go last: until then the process lives, and they say what it is doing.
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.shutdown.cancel();
@@ -232,12 +239,13 @@ impl Server {
                 let _ = self.grpc.await;
             }
             self.tracker.wait().await;
-            if !self.admin.is_finished() {
-                let _ = self.admin.await;
-            }
         };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("calls or jobs were still running after {} s", DRAIN.as_secs());
+        }
+        self.admin_shutdown.cancel();
+        if !self.admin.is_finished() {
+            let _ = self.admin.await;
         }
     }
 }
@@ -253,16 +261,14 @@ fn tell_of_certificates(outcome: Result<(), TlsError>) {
 fn serving(
     provider: &Arc<Provider>,
     metrics: &Arc<Metrics>,
-    tracker: &TaskTracker,
-    shutdown: &CancellationToken,
+    health: HealthServer<impl Health>,
     incoming: Incoming,
+    shutdown: &CancellationToken,
 ) -> Result<BoxFuture<'static, Result<(), tonic::transport::Error>>, StartError> {
-    let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    tracker.spawn(report_health(reporter, Arc::clone(provider), shutdown.clone()));
     let service = CloudProviderServer::new(grpc::Service::new(Arc::clone(provider)));
     let stop = shutdown.clone().cancelled_owned();
     Ok(tonic::transport::Server::builder()
@@ -281,47 +287,11 @@ fn serving(
 }
 
 /// Returns when all is known that can be known soon.
-async fn first_inventory(provider: Arc<Provider>) {
-    if tokio::time::timeout(FIRST_INVENTORY, every_host_was_tried(&provider))
-        .await
-        .is_err()
-    {
+async fn first_inventory(mut readiness: watch::Receiver<Readiness>) {
+    let known = readiness.wait_for(|readiness| *readiness != Readiness::Starting);
+    if tokio::time::timeout(FIRST_INVENTORY, known).await.is_err() {
         tracing::warn!("not every host has answered yet; serving without their VMs");
     }
-}
-
-async fn every_host_was_tried(provider: &Provider) {
-    while !provider.every_host_was_tried() {
-        tokio::time::sleep(READINESS_POLL).await;
-    }
-}
-
-type CloudProvider = CloudProviderServer<grpc::Service>;
-
-/// gRPC health: NOT_SERVING until every host was tried once, and again when the server stops.
-async fn report_health(
-    reporter: tonic_health::server::HealthReporter,
-    provider: Arc<Provider>,
-    shutdown: CancellationToken,
-) {
-    let everything = "";
-    reporter.set_not_serving::<CloudProvider>().await;
-    reporter
-        .set_service_status(everything, tonic_health::ServingStatus::NotServing)
-        .await;
-    tokio::select! {
-        () = shutdown.cancelled() => return,
-        () = every_host_was_tried(&provider) => {}
-    }
-    reporter.set_serving::<CloudProvider>().await;
-    reporter
-        .set_service_status(everything, tonic_health::ServingStatus::Serving)
-        .await;
-    shutdown.cancelled().await;
-    reporter.set_not_serving::<CloudProvider>().await;
-    reporter
-        .set_service_status(everything, tonic_health::ServingStatus::NotServing)
-        .await;
 }
 
 async fn listen_admin(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -1,25 +1,16 @@
-//! `/healthz`, `/readyz`, `/metrics` and `/api/v1/state`.
+//! `/metrics` and `/api/v1/state`.
 
 use std::time::Duration;
 
 use slicer_cloud_provider::grpc::pb::instance_status::InstanceState;
 use slicer_cloud_provider::server::Server;
-use slicer_cloud_provider::simulator::{Capacity, Fault, FaultKind, RouteClass};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
+use slicer_cloud_provider::simulator::Capacity;
 
 use crate::pages::{self, Page};
 use crate::support::*;
 
 async fn page(server: &Server, path: &str) -> Page {
     pages::get(&server.admin_address().to_string(), path).await
-}
-
-async fn health(server: &Server) -> ServingStatus {
-    let mut client = HealthClient::new(channel(server).await);
-    let answer = client.check(HealthCheckRequest::default()).await.unwrap();
-    answer.into_inner().status()
 }
 
 /// One VM that runs and one launch that failed for want of room.
@@ -41,53 +32,6 @@ async fn one_up_and_one_failed() -> (Host, Server, Client) {
     })
     .await;
     (host, server, client)
-}
-
-#[tokio::test]
-async fn the_server_is_healthy_at_once_but_ready_only_after_every_host_was_asked() {
-    let (quick, slow) = (host("quick").await, host("slow").await);
-    let hang = Fault::every(RouteClass::List, FaultKind::Hang);
-    slow.simulator.switch_on(hang).unwrap();
-    let config = global("") + &nodegroup("quick", &quick.running.url, "") + &nodegroup("slow", &slow.running.url, "");
-    let server = start(&config).await;
-    wait_for_group(&mut client(&server).await, "quick").await;
-    eventually("the slow host asked", async || {
-        slow.simulator.faults().iter().any(|fault| fault.hits > 0).then_some(())
-    })
-    .await;
-    assert_eq!(page(&server, "/healthz").await.status, 200);
-    assert_eq!(page(&server, "/readyz").await.status, 503);
-    assert_eq!(health(&server).await, ServingStatus::NotServing);
-
-    slow.simulator.clear_faults();
-    slow.simulator.restart(); // ends the request that hangs
-    let ready = eventually("ready", async || {
-        let page = page(&server, "/readyz").await;
-        (page.status == 200).then_some(page.text)
-    })
-    .await;
-    assert_eq!(ready, "ready\n");
-    eventually("gRPC health, too", async || {
-        (health(&server).await == ServingStatus::Serving).then_some(())
-    })
-    .await;
-
-    slow.simulator.down(None);
-    eventually("the outage noticed", async || {
-        let state = page(&server, "/api/v1/state").await.json();
-        state["hosts"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|host| host["status"] == "down")
-            .then_some(())
-    })
-    .await;
-    assert_eq!(
-        page(&server, "/readyz").await.status,
-        200,
-        "an outage of a host is not ours"
-    );
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod authority; // certificates
 mod check; //     `check`
 mod demo; //      `demo` and `simulate`
 mod frames; //    a client that speaks bare HTTP/2
+mod health; //    alive, ready, serving
 mod k3s; //       a K3s server, as far as `check` asks it
 mod limits; //    hosts and clients that want too much
 mod mtls; //      who may connect
