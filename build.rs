@@ -12,8 +12,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let service = protox::compile(["externalgrpc.proto"], ["proto"])?;
     // The reflection service hands this very set to its clients.
     fs::write(out.join("externalgrpc.fds"), service.encode_to_vec())?;
+    // BTreeMap: the labels of a Node are a dozen short texts, which cost less to sort than to hash.
     tonic_prost_build::configure()
         .build_transport(false)
+        .btree_map(".")
         .compile_fds(service)?;
 
     // BTreeMap: the same template is the same bytes every time.

@@ -31,7 +31,7 @@ pub(super) fn node_query(node: pb::ExternalGrpcNode) -> NodeQuery {
     NodeQuery {
         provider_id: node.provider_id,
         name: node.name,
-        labels: node.labels.into_iter().collect(),
+        labels: node.labels,
         is_upcoming: node
             .annotations
             .get(UPCOMING_ANNOTATION)

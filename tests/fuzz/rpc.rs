@@ -141,8 +141,8 @@ fn node() -> impl Strategy<Value = Node> {
             .prop_map(str::to_owned),
         1 => ".{0,20}",
     ];
-    let labels = prop::collection::hash_map(label, id(), 0..3);
-    let annotations = prop::collection::hash_map(
+    let labels = prop::collection::btree_map(label, id(), 0..3);
+    let annotations = prop::collection::btree_map(
         Just("cluster-autoscaler.k8s.io/upcoming-node".to_owned()),
         prop_oneof![Just("true".to_owned()), ".{0,5}"],
         0..2,
