@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::ids::{InvalidId, NodeName, is_label_value};
 use super::moment::UnixSeconds;
+use super::vm::Architecture;
 
 /// The label that names the node group of a Node (the fork's name for it).
 pub const LABEL_HOST_GROUP: &str = "slicer/hostgroup";
@@ -15,6 +17,14 @@ pub const LABEL_HOSTNAME: &str = "slicer/hostname";
 pub const LABEL_NODE_TYPE: &str = "k3sup.dev/node-type";
 /// The label that Nodes with a GPU carry from the moment they register; its value is the GPU's type.
 pub const LABEL_GPU: &str = "slicer/gpu-type";
+/// The label that tells the architecture of a Node.
+pub const LABEL_ARCH: &str = "kubernetes.io/arch";
+/// Labels of Nodes that no group may ever claim: deleting them would be the end of the cluster.
+const CONTROL_PLANE_LABELS: [&str; 3] = [
+    "node-role.kubernetes.io/control-plane",
+    "node-role.kubernetes.io/master",
+    "node-role.kubernetes.io/etcd",
+];
 /// The resource that the NVIDIA device plugin adds to a Node once it runs.
 pub const RESOURCE_GPU: &str = "nvidia.com/gpu";
 
@@ -111,6 +121,35 @@ fn is_dns_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(part_ok)
 }
 
+/// Whether a Node with these labels runs the control plane.
+pub fn is_control_plane<'a>(mut labels: impl Iterator<Item = &'a str>) -> bool {
+    labels.any(|label| CONTROL_PLANE_LABELS.contains(&label))
+}
+
+/// The labels of a Node that anybody here reads. Nodes carry many more, and there may be thousands of Nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeLabels {
+    /// [`LABEL_HOST_GROUP`].
+    pub host_group: Option<String>,
+    /// [`LABEL_HOSTNAME`].
+    pub hostname: Option<String>,
+    /// [`LABEL_ARCH`], if it is one that is known.
+    pub arch: Option<Architecture>,
+    /// Whether one of them says that the Node runs the control plane.
+    pub control_plane: bool,
+}
+
+impl From<BTreeMap<String, String>> for NodeLabels {
+    fn from(mut labels: BTreeMap<String, String>) -> Self {
+        Self {
+            control_plane: is_control_plane(labels.keys().map(String::as_str)),
+            arch: labels.get(LABEL_ARCH).and_then(|arch| arch.parse().ok()),
+            host_group: labels.remove(LABEL_HOST_GROUP),
+            hostname: labels.remove(LABEL_HOSTNAME),
+        }
+    }
+}
+
 /// Resource names and amounts as Kubernetes writes them (`memory` -> `4024136Ki`).
 pub type Resources = BTreeMap<String, String>;
 
@@ -123,12 +162,12 @@ pub struct NodeRecord {
     pub uid: String,
     /// `spec.providerID`; empty before one is set.
     pub provider_id: String,
-    /// All labels.
-    pub labels: BTreeMap<String, String>,
-    /// `status.capacity`.
-    pub capacity: Resources,
-    /// `status.allocatable`.
-    pub allocatable: Resources,
+    /// Its labels.
+    pub labels: NodeLabels,
+    /// `status.capacity`. Nodes of equal VMs may share it.
+    pub capacity: Arc<Resources>,
+    /// `status.allocatable`. Nodes of equal VMs may share it.
+    pub allocatable: Arc<Resources>,
     /// Whether its Ready condition is True.
     pub ready: bool,
     /// When it was registered, by the API server's clock.

@@ -6,6 +6,7 @@
 //! much, the cluster-autoscaler adds nodes for pods that do not fit them, again and again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::ids::NodeGroupId;
 use super::node::{LABEL_GPU, LABEL_HOST_GROUP, LABEL_NODE_TYPE, NodeRecord, RESOURCE_GPU, Resources, Taint};
@@ -86,8 +87,8 @@ impl Shape {
 /// What a real Node of a group reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Learned {
-    capacity: Resources,
-    allocatable: Resources,
+    capacity: Arc<Resources>,
+    allocatable: Arc<Resources>,
     arch: Option<Architecture>,
 }
 
@@ -96,9 +97,9 @@ impl Learned {
     #[must_use]
     pub fn from_node(node: &NodeRecord) -> Self {
         Self {
-            capacity: node.capacity.clone(),
-            allocatable: node.allocatable.clone(),
-            arch: node.labels.get("kubernetes.io/arch").and_then(|arch| arch.parse().ok()),
+            capacity: Arc::clone(&node.capacity),
+            allocatable: Arc::clone(&node.allocatable),
+            arch: node.labels.arch,
         }
     }
 
@@ -227,7 +228,10 @@ fn node_labels(spec: &NodeGroupSpec, shape: &Shape, name: &str) -> BTreeMap<Stri
 }
 
 fn learned_amounts(shape: &Shape, learned: &Learned) -> (Resources, Resources) {
-    let mut amounts = (learned.capacity.clone(), learned.allocatable.clone());
+    let mut amounts = (
+        Resources::clone(&learned.capacity),
+        Resources::clone(&learned.allocatable),
+    );
     // The device plugin adds GPUs some time after a Node registered; the next one will have them all the same.
     if shape.gpu_count > 0 {
         for resources in [&mut amounts.0, &mut amounts.1] {
@@ -382,9 +386,9 @@ mod tests {
             name: "n".into(),
             uid: String::new(),
             provider_id: String::new(),
-            labels: BTreeMap::from([("kubernetes.io/arch".to_owned(), "arm64".to_owned())]),
-            capacity: amounts.clone(),
-            allocatable: amounts,
+            labels: BTreeMap::from([("kubernetes.io/arch".to_owned(), "arm64".to_owned())]).into(),
+            capacity: Arc::new(amounts.clone()),
+            allocatable: Arc::new(amounts),
             ready: true,
             created_at: None,
         }

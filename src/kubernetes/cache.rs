@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::ids::NodeName;
-use crate::domain::node::NodeRecord;
+use crate::domain::node::{NodeRecord, Resources};
 
 /// Nodes by name.
 pub(super) type Nodes = BTreeMap<NodeName, Arc<NodeRecord>>;
@@ -12,11 +12,15 @@ pub(super) type Nodes = BTreeMap<NodeName, Arc<NodeRecord>>;
 /// The working copy behind the published snapshots.
 ///
 /// A record that says the same as the one already held replaces nothing, so that heartbeats cause no new snapshot.
+/// Amounts are shared with the Node before, if it had the same ones: a group's Nodes come one after another in a list,
+/// and most have equal VMs.
 #[derive(Debug, Default)]
 pub(super) struct NodeCache {
     nodes: Nodes,
     listed: Nodes,
     changed: bool,
+    last_capacity: Arc<Resources>,
+    last_allocatable: Arc<Resources>,
 }
 
 impl NodeCache {
@@ -26,7 +30,8 @@ impl NodeCache {
     }
 
     /// One Node of the list that has begun.
-    pub(super) fn list_item(&mut self, record: NodeRecord) {
+    pub(super) fn list_item(&mut self, mut record: NodeRecord) {
+        self.share_amounts(&mut record);
         let record = match self.nodes.get(&record.name) {
             Some(held) if **held == record => Arc::clone(held),
             _ => Arc::new(record),
@@ -42,12 +47,18 @@ impl NodeCache {
     }
 
     /// A Node is new or has changed.
-    pub(super) fn apply(&mut self, record: NodeRecord) {
+    pub(super) fn apply(&mut self, mut record: NodeRecord) {
         if self.nodes.get(&record.name).is_some_and(|held| **held == record) {
             return;
         }
+        self.share_amounts(&mut record);
         self.nodes.insert(record.name.clone(), Arc::new(record));
         self.changed = true;
+    }
+
+    fn share_amounts(&mut self, record: &mut NodeRecord) {
+        share(&mut self.last_capacity, &mut record.capacity);
+        share(&mut self.last_allocatable, &mut record.allocatable);
     }
 
     /// A Node is gone.
@@ -66,18 +77,28 @@ impl NodeCache {
     }
 }
 
+/// Replaces `amounts` by the last ones if they are equal, and else remembers them as the last.
+fn share(last: &mut Arc<Resources>, amounts: &mut Arc<Resources>) {
+    if *last == *amounts {
+        *amounts = Arc::clone(last);
+    } else {
+        *last = Arc::clone(amounts);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::node::NodeLabels;
 
     fn node(name: &str, ready: bool) -> NodeRecord {
         NodeRecord {
             name: NodeName::from(name),
             uid: format!("uid-{name}"),
             provider_id: String::new(),
-            labels: BTreeMap::new(),
-            capacity: BTreeMap::new(),
-            allocatable: BTreeMap::new(),
+            labels: NodeLabels::default(),
+            capacity: Arc::default(),
+            allocatable: Arc::default(),
             ready,
             created_at: None,
         }
@@ -131,6 +152,23 @@ mod tests {
         let after = cache.take_changes().unwrap();
         let name = NodeName::from("a");
         assert!(Arc::ptr_eq(&before[&name], &after[&name]));
+    }
+
+    #[test]
+    fn nodes_of_equal_vms_share_their_amounts() {
+        let with_cpus = |name: &str, cpus: &str| NodeRecord {
+            capacity: Arc::new(Resources::from([("cpu".to_owned(), cpus.to_owned())])),
+            ..node(name, true)
+        };
+        let mut cache = NodeCache::default();
+        cache.begin_list();
+        for (name, cpus) in [("a", "2"), ("b", "2"), ("c", "4")] {
+            cache.list_item(with_cpus(name, cpus));
+        }
+        cache.finish_list();
+        let nodes = cache.take_changes().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| &nodes[&NodeName::from(name)].capacity);
+        assert!(Arc::ptr_eq(a, b) && c["cpu"] == "4");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A Node as the API sends it (many kilobytes) to the few facts that are kept of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -17,10 +18,10 @@ pub(super) fn node_record(node: Node) -> Option<NodeRecord> {
         name: NodeName::from(metadata.name?.as_str()),
         uid: metadata.uid.unwrap_or_default(),
         provider_id: spec.and_then(|spec| spec.provider_id).unwrap_or_default(),
-        labels: metadata.labels.unwrap_or_default(),
+        labels: metadata.labels.unwrap_or_default().into(),
         ready: is_ready(&status),
-        capacity: resources(status.capacity),
-        allocatable: resources(status.allocatable),
+        capacity: Arc::new(resources(status.capacity)),
+        allocatable: Arc::new(resources(status.allocatable)),
         created_at: metadata
             .creation_timestamp
             .map(|created| UnixSeconds(created.0.as_second())),
@@ -45,6 +46,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::domain::node::NodeLabels;
+    use crate::domain::vm::Architecture;
 
     fn record(node: Value) -> Option<NodeRecord> {
         node_record(serde_json::from_value(node).unwrap())
@@ -57,7 +60,7 @@ mod tests {
             "metadata": {
                 "name": "g-1-abcd1234", "uid": "5d1f", "resourceVersion": "7",
                 "creationTimestamp": "2026-01-02T03:04:05Z",
-                "labels": {"slicer/hostgroup": "g", "kubernetes.io/arch": "amd64"},
+                "labels": {"slicer/hostgroup": "g", "kubernetes.io/arch": "amd64", "team": "blue"},
                 "annotations": {"k3s.io/node-args": "[]"}
             },
             "spec": {"providerID": "slicer://g/abcd1234", "podCIDR": "10.42.1.0/24"},
@@ -78,9 +81,13 @@ mod tests {
             name: NodeName::from("g-1-abcd1234"),
             uid: "5d1f".to_owned(),
             provider_id: "slicer://g/abcd1234".to_owned(),
-            labels: text(&[("slicer/hostgroup", "g"), ("kubernetes.io/arch", "amd64")]),
-            capacity: text(&[("cpu", "2"), ("memory", "4024136Ki"), ("pods", "110")]),
-            allocatable: text(&[("cpu", "2"), ("memory", "4024000Ki")]),
+            labels: NodeLabels {
+                host_group: Some("g".to_owned()),
+                arch: Some(Architecture::Amd64),
+                ..NodeLabels::default()
+            },
+            capacity: Arc::new(text(&[("cpu", "2"), ("memory", "4024136Ki"), ("pods", "110")])),
+            allocatable: Arc::new(text(&[("cpu", "2"), ("memory", "4024000Ki")])),
             ready: true,
             created_at: Some(UnixSeconds(1_767_323_045)),
         };
@@ -93,7 +100,7 @@ mod tests {
         assert!(!record.ready);
         assert_eq!((record.provider_id.as_str(), record.uid.as_str()), ("", ""));
         assert_eq!(record.created_at, None);
-        assert!(record.labels.is_empty() && record.capacity.is_empty() && record.allocatable.is_empty());
+        assert!(record.labels == NodeLabels::default() && record.capacity.is_empty() && record.allocatable.is_empty());
     }
 
     #[test]

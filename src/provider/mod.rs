@@ -39,7 +39,7 @@ pub use timings::Timings;
 use crate::config::{GlobalConfig, GroupConfig};
 use crate::domain::group::{Event, Refusal};
 use crate::domain::ids::{InstanceId, NodeGroupId, PROVIDER_ID_PREFIX, parse_provider_id};
-use crate::domain::node::LABEL_HOST_GROUP;
+use crate::domain::node::{LABEL_HOST_GROUP, is_control_plane};
 use crate::domain::template::Shape;
 use crate::metrics::Metrics;
 use managed::ManagedGroup;
@@ -189,7 +189,7 @@ impl std::fmt::Debug for Provider {
 impl Provider {
     fn managed_for_node(&self, node: &NodeQuery) -> Option<Arc<ManagedGroup>> {
         let groups = self.groups.load();
-        if nodes::is_control_plane(node.labels.keys().map(String::as_str)) {
+        if is_control_plane(node.labels.keys().map(String::as_str)) {
             return None;
         }
         if node.provider_id.len() > LONGEST_PROVIDER_ID {

@@ -6,19 +6,7 @@ use std::sync::Arc;
 use super::ports::{ClusterStatus, NodeSnapshot};
 use crate::domain::group::GroupNodes;
 use crate::domain::ids::{InstanceId, NodeGroupId, NodeName, PROVIDER_ID_PREFIX, parse_provider_id};
-use crate::domain::node::{LABEL_HOST_GROUP, LABEL_HOSTNAME, NodeRecord};
-
-/// Labels of Nodes that no group may ever claim: deleting them would be the end of the cluster.
-const CONTROL_PLANE_LABELS: [&str; 3] = [
-    "node-role.kubernetes.io/control-plane",
-    "node-role.kubernetes.io/master",
-    "node-role.kubernetes.io/etcd",
-];
-
-/// Whether a Node with these labels runs the control plane.
-pub(super) fn is_control_plane<'a>(mut labels: impl Iterator<Item = &'a str>) -> bool {
-    labels.any(|label| CONTROL_PLANE_LABELS.contains(&label))
-}
+use crate::domain::node::NodeRecord;
 
 #[derive(Debug, Default)]
 struct OfGroup {
@@ -39,7 +27,7 @@ impl NodeIndex {
     pub(super) fn new(snapshot: NodeSnapshot) -> Self {
         let mut groups: HashMap<NodeGroupId, OfGroup> = HashMap::new();
         for node in snapshot.nodes.values() {
-            if is_control_plane(node.labels.keys().map(String::as_str)) {
+            if node.labels.control_plane {
                 continue;
             }
             if let Some((group, _)) = parse_provider_id(&node.provider_id) {
@@ -80,8 +68,8 @@ impl NodeIndex {
 /// The group of a Node that the fork made: it carries the fork's labels and a provider ID that is not ours.
 fn forked_group(node: &NodeRecord) -> Option<NodeGroupId> {
     let is_ours = node.provider_id.starts_with(PROVIDER_ID_PREFIX);
-    if is_ours || node.provider_id.is_empty() || !node.labels.contains_key(LABEL_HOSTNAME) {
+    if is_ours || node.provider_id.is_empty() || node.labels.hostname.is_none() {
         return None;
     }
-    node.labels.get(LABEL_HOST_GROUP)?.parse().ok()
+    node.labels.host_group.as_deref()?.parse().ok()
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use slicer_cloud_provider::config;
 use slicer_cloud_provider::domain::ids::NodeName;
-use slicer_cloud_provider::domain::node::{NodeRecord, Resources};
+use slicer_cloud_provider::domain::node::NodeRecord;
 use slicer_cloud_provider::grpc::pb::instance_status::InstanceState::InstanceRunning;
 use slicer_cloud_provider::provider::ports::{Cluster, ClusterError, ClusterStatus, NodeSnapshot};
 use slicer_cloud_provider::simulator::{Fault, FaultKind, RouteClass};
@@ -32,9 +32,9 @@ impl Unwilling {
             name: NodeName::from(name),
             uid: "uid".to_owned(),
             provider_id: provider_id.to_owned(),
-            labels: BTreeMap::from([("slicer/hostname".to_owned(), hostname.to_owned())]),
-            capacity: Resources::new(),
-            allocatable: Resources::new(),
+            labels: BTreeMap::from([("slicer/hostname".to_owned(), hostname.to_owned())]).into(),
+            capacity: Arc::default(),
+            allocatable: Arc::default(),
             ready,
             created_at: None,
         };

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use slicer_cloud_provider::domain::failure::{HostError, HostErrorKind, RequestFate};
 use slicer_cloud_provider::domain::ids::{Hostname, InstanceId, NodeName};
 use slicer_cloud_provider::domain::moment::UnixSeconds;
-use slicer_cloud_provider::domain::node::{NodeRecord, Resources};
+use slicer_cloud_provider::domain::node::NodeRecord;
 use slicer_cloud_provider::domain::vm::{Architecture, HostGroup, UserdataState, Vm, VmStatus, VmTags};
 use slicer_cloud_provider::provider::ports::{
     Cluster, ClusterError, ClusterStatus, NodeSnapshot, SlicerHost, VmRequest,
@@ -177,9 +177,10 @@ impl World {
             labels: BTreeMap::from([
                 ("slicer/hostname".to_owned(), hostname.to_string()),
                 ("slicer/hostgroup".to_owned(), group.to_owned()),
-            ]),
-            capacity: Resources::new(),
-            allocatable: Resources::new(),
+            ])
+            .into(),
+            capacity: Arc::default(),
+            allocatable: Arc::default(),
             ready: true,
             created_at: self.hosts[host].vms[&hostname].created_at,
             name: name.clone(),
@@ -243,9 +244,10 @@ impl World {
                 labels: BTreeMap::from([
                     ("slicer/hostname".to_owned(), vm.hostname.to_string()),
                     ("slicer/hostgroup".to_owned(), tags.node_group.to_string()),
-                ]),
-                capacity: Resources::new(),
-                allocatable: Resources::new(),
+                ])
+                .into(),
+                capacity: Arc::default(),
+                allocatable: Arc::default(),
                 ready: true,
                 created_at: vm.created_at,
                 name: name.clone(),

@@ -12,7 +12,7 @@ use super::{Event, EventKind, Group, GroupNodes, Patience};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::ids::{Hostname, InstanceId, NodeName};
 use crate::domain::moment::{Moment, UnixSeconds};
-use crate::domain::node::{LABEL_HOSTNAME, NodeRecord};
+use crate::domain::node::NodeRecord;
 use crate::domain::template::Learned;
 use crate::domain::vm::{Vm, VmStatus, VmTags};
 
@@ -121,7 +121,7 @@ impl Group {
         for node in nodes.own.iter().chain(&nodes.forked) {
             let id = InstanceId::adopted(&node.provider_id);
             if !self.listed && !self.slots.contains_key(&id) && !self.was_removed(&id) {
-                if let Some(hostname) = node.labels.get(LABEL_HOSTNAME) {
+                if let Some(hostname) = &node.labels.hostname {
                     let slot = self.insert(id.clone(), Phase::Running(fresh_vm(hostname.as_str().into())), now);
                     events.push(slot.event(&id, EventKind::Adopted));
                 }
@@ -132,7 +132,7 @@ impl Group {
             match &slot.phase {
                 Phase::Booting(vm) | Phase::Failed(_, Some(vm)) => slot.phase = Phase::Running(vm.clone()),
                 Phase::Requested | Phase::Failed(_, None) => {
-                    let Some(hostname) = node.labels.get(LABEL_HOSTNAME) else {
+                    let Some(hostname) = &node.labels.hostname else {
                         continue;
                     };
                     let was_requested = slot.phase == Phase::Requested;
@@ -366,7 +366,7 @@ impl Group {
                 continue;
             }
             // Whose VM that is, only clocks say, which may be wrong.
-            let hostname = node.labels.get(LABEL_HOSTNAME).map_or("", String::as_str);
+            let hostname = node.labels.hostname.as_deref().unwrap_or_default();
             if !is_own && sorted.unclaimed.contains(hostname) {
                 continue;
             }
@@ -430,7 +430,7 @@ fn can_be_missed(slot: &Slot) -> bool {
 
 /// Whether the fork's Node is the one of this VM, not of an earlier VM that had the same name.
 fn is_node_of(node: &NodeRecord, vm: &Vm) -> bool {
-    let same_name = node.labels.get(LABEL_HOSTNAME).map(String::as_str) == Some(vm.hostname.as_str());
+    let same_name = node.labels.hostname.as_deref() == Some(vm.hostname.as_str());
     let node_is_older = match (node.created_at, vm.created_at) {
         // The clocks of host and API server may differ a little.
         (Some(node), Some(vm)) => node.0.saturating_add(60) < vm.0,

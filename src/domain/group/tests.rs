@@ -1,6 +1,7 @@
 //! The rules of a group, one story each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -118,9 +119,9 @@ fn node(name: &str, provider_id: &str, hostname: &str) -> NodeRecord {
         name: name.into(),
         uid: format!("uid of {name}"),
         provider_id: provider_id.to_owned(),
-        labels: BTreeMap::from([(LABEL_HOSTNAME.to_owned(), hostname.to_owned())]),
-        capacity: Resources::new(),
-        allocatable: Resources::new(),
+        labels: BTreeMap::from([(LABEL_HOSTNAME.to_owned(), hostname.to_owned())]).into(),
+        capacity: Arc::default(),
+        allocatable: Arc::default(),
         ready: true,
         created_at: Some(UnixSeconds(1030)),
     }
@@ -682,10 +683,10 @@ fn of_two_nodes_of_the_fork_for_one_hostname_the_younger_is_the_vms() {
 #[test]
 fn a_node_that_is_not_ready_or_of_the_fork_tells_the_shape_until_a_better_one_does() {
     let amounts = |cpus: &str| {
-        Resources::from([
+        Arc::new(Resources::from([
             ("cpu".to_owned(), cpus.to_owned()),
             ("memory".to_owned(), "4024136Ki".to_owned()),
-        ])
+        ]))
     };
     let of_size = |mut node: NodeRecord, cpus: &str, ready| {
         (node.capacity, node.allocatable, node.ready) = (amounts(cpus), amounts(cpus), ready);

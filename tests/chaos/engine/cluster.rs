@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use fastrand::Rng;
 use slicer_cloud_provider::domain::ids::NodeName;
-use slicer_cloud_provider::domain::node::{NodeRecord, Resources};
+use slicer_cloud_provider::domain::node::NodeRecord;
 use slicer_cloud_provider::provider::ports::{Cluster, ClusterError, ClusterStatus, NodeSnapshot};
 use slicer_cloud_provider::simulator::AgentPlan;
 
@@ -136,9 +136,9 @@ fn record(name: &str, provider_id: &str, labels: BTreeMap<String, String>) -> No
         name: NodeName::from(name),
         uid: format!("uid-{name}"),
         provider_id: provider_id.to_owned(),
-        labels,
-        capacity: Resources::new(),
-        allocatable: Resources::new(),
+        labels: labels.into(),
+        capacity: Arc::default(),
+        allocatable: Arc::default(),
         ready: true,
         created_at: None,
     }
