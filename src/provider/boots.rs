@@ -17,10 +17,11 @@ const CONCURRENCY: usize = 8;
 /// Lines of serial log that a failure quotes.
 const LOG_LINES: u32 = 20;
 
-/// Asks the booting VMs how far their userdata is.
-pub(super) async fn check_userdata(shared: &Shared, managed: &ManagedGroup, connection: &Connection) {
+/// Asks the VMs that were known to boot before `round` began how far their userdata is. Those that it showed first are
+/// asked in the next one: after a start these are all there are, and most have Nodes, which are known by then.
+pub(super) async fn check_userdata(shared: &Shared, managed: &ManagedGroup, connection: &Connection, round: Moment) {
     let round_ends = Instant::now() + shared.timings.health_round;
-    let checks = futures::stream::iter(booting(managed)).map(|(id, hostname)| async move {
+    let checks = futures::stream::iter(booting(managed, round)).map(|(id, hostname)| async move {
         managed.state().health_asked_last = Some(id.clone());
         let userdata = connection.host.userdata_state(&hostname).await.ok()?;
         Some((id, hostname, userdata))
@@ -43,12 +44,14 @@ pub(super) async fn check_userdata(shared: &Shared, managed: &ManagedGroup, conn
 
 /// The booting VMs, beginning behind the one that was asked last: agents that hang may use a round up, but not the next
 /// one.
-fn booting(managed: &ManagedGroup) -> Vec<(InstanceId, Hostname)> {
+fn booting(managed: &ManagedGroup, round: Moment) -> Vec<(InstanceId, Hostname)> {
     let state = managed.state();
     let slots = state.group.slots();
     let mut booting: Vec<(InstanceId, Hostname)> = slots
         .filter_map(|(id, slot)| match &slot.phase {
-            Phase::Booting(vm) if !vm.halted && vm.userdata_done.is_none() => Some((id.clone(), vm.hostname.clone())),
+            Phase::Booting(vm) if slot.since < round && !vm.halted && vm.userdata_done.is_none() => {
+                Some((id.clone(), vm.hostname.clone()))
+            }
             _ => None,
         })
         .collect();

@@ -89,13 +89,14 @@ fn pause(shared: &Shared, managed: &ManagedGroup, failures_in_a_row: u32) -> Dur
 
 /// One round. `live_since`: since when the cluster's list of Nodes is complete and fresh.
 async fn round(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, live_since: Option<Moment>) -> Listing {
+    let begun = shared.clock.now();
     let connection = managed.connection.load_full();
     read_host_group(shared, managed, &connection).await;
     let listing = list(shared, managed, &connection).await;
     take_over_nodes(shared, managed);
     removal::start_due(shared, managed);
     if listing == Listing::Applied {
-        boots::check_userdata(shared, managed, &connection).await;
+        boots::check_userdata(shared, managed, &connection, begun).await;
     }
     let host_answers = listing == Listing::Applied;
     boots::fail_overdue_joins(shared, managed, host_answers, live_since).await;
