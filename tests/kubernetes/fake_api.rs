@@ -15,6 +15,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt as _;
 use futures::Stream;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -109,6 +110,8 @@ impl FakeApi {
         let router = Router::new().fallback(answer).with_state(Arc::clone(&self.shared));
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            // As a real one: else the end of each long answer would wait for the client's delayed acknowledgement.
+            let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
             axum::serve(listener, router).await.unwrap();
         });
         self.runtime = Some(runtime);
