@@ -391,6 +391,38 @@ async fn a_notice_about_a_node_becomes_an_event_that_says_why() {
 }
 
 #[tokio::test]
+async fn what_happens_twice_becomes_two_events_so_that_the_second_reason_is_seen() {
+    let api = FakeApi::started();
+    let watched = Watched::of(&api, quick()).await;
+    for why in ["the host is full", "the host refuses the token"] {
+        watched.cluster.announce(Notice {
+            note: why.to_owned(),
+            ..notice("a")
+        });
+    }
+    eventually("two events", || api.bodies(&format!("POST {EVENTS}")).len() == 2).await;
+    let events = api.bodies(&format!("POST {EVENTS}"));
+    assert_eq!(events[0]["note"], "the host is full");
+    assert_eq!(events[1]["note"], "the host refuses the token");
+    assert!(api.bodies("PATCH").is_empty());
+}
+
+#[tokio::test]
+async fn what_is_said_when_the_server_stops_is_written_before_it_ends() {
+    let api = FakeApi::started();
+    let watched = Watched::of(&api, quick()).await;
+    watched.shutdown.cancel();
+    for number in 0..5 {
+        watched.cluster.announce(notice(&format!("n{number}")));
+    }
+    watched.tracker.close();
+    tokio::time::timeout(Duration::from_secs(10), watched.tracker.wait())
+        .await
+        .unwrap();
+    assert_eq!(api.bodies(&format!("POST {EVENTS}")).len(), 5);
+}
+
+#[tokio::test]
 async fn events_that_cannot_be_written_hold_up_nobody_and_take_no_memory() {
     let api = FakeApi::started();
     api.fail(&format!("POST {EVENTS}"), Fault::Silence);

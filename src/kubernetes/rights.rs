@@ -63,13 +63,11 @@ fn needed(pod_namespace: Option<String>) -> Vec<Right> {
             "whether the kubelet of a lost VM lives is not known, and its Node stays",
         ),
     ];
-    // Events about Nodes are in `default`. Repeated ones are counted up, by a patch.
+    // Events about Nodes are in `default`.
     let pod_namespace = pod_namespace.filter(|namespace| namespace != EVENT_NAMESPACE);
     for namespace in [EVENT_NAMESPACE].into_iter().chain(pod_namespace.as_deref()) {
-        for verb in ["create", "patch"] {
-            let purpose = "kubectl get events does not tell what happened";
-            needed.push(within(namespace, verb, EVENTS, "events", purpose));
-        }
+        let purpose = "kubectl get events does not tell what happened";
+        needed.push(within(namespace, "create", EVENTS, "events", purpose));
     }
     needed
 }
@@ -153,13 +151,10 @@ mod tests {
             let needed = needed(namespace.map(str::to_owned));
             needed.iter().map(ToString::to_string).collect()
         };
-        assert_eq!(told(None).len(), 7);
+        assert_eq!(told(None).len(), 6);
         assert_eq!(told(Some("default")), told(None));
         let in_pod = told(Some("autoscaling"));
-        assert_eq!(
-            in_pod[7..],
-            ["create events in autoscaling", "patch events in autoscaling"]
-        );
+        assert_eq!(in_pod[6..], ["create events in autoscaling"]);
     }
 
     #[test]
@@ -170,8 +165,8 @@ mod tests {
             "{apiGroups: [\"\"], resources: [nodes], verbs: [delete]} in a ClusterRole"
         );
         assert_eq!(
-            rules[6],
-            "{apiGroups: [\"events.k8s.io\"], resources: [events], verbs: [patch]} in a Role in namespace default"
+            rules[5],
+            "{apiGroups: [\"events.k8s.io\"], resources: [events], verbs: [create]} in a Role in namespace default"
         );
     }
 }

@@ -1,11 +1,11 @@
 //! What happened lately, for the log, the metrics and the state API: one place that every event goes through.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::ports::{Cluster, ClusterError, Notice, Subject};
-use super::repeats::{Failing, Repeats, Sum};
+use super::repeats::{Failed, Failing, Repeats, Sum};
 use crate::domain::failure::HostError;
 use crate::domain::group::{Event, EventKind, StaleNode};
 use crate::domain::ids::{Hostname, InstanceId, NodeGroupId};
@@ -31,6 +31,8 @@ pub(super) struct Place {
 pub(super) struct Removal<'a> {
     pub(super) id: &'a InstanceId,
     pub(super) hostname: &'a Hostname,
+    /// A short stable word for why.
+    pub(super) kind: &'static str,
     pub(super) why: &'a str,
 }
 
@@ -55,10 +57,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub(super) fn new(metrics: Arc<Metrics>, cluster: Arc<dyn Cluster>) -> Self {
+    /// After a line about a failure, others of its kind are told of after `quiet` only.
+    pub(super) fn new(metrics: Arc<Metrics>, cluster: Arc<dyn Cluster>, quiet: Duration) -> Self {
         Self {
             operations: Mutex::new(VecDeque::new()),
-            repeats: Mutex::default(),
+            repeats: Mutex::new(Repeats::new(quiet)),
             metrics,
             cluster,
         }
@@ -106,22 +109,43 @@ impl Journal {
         });
     }
 
-    /// A Node whose VM is gone is still there; told of once for each.
+    /// A Node whose VM is gone is still there. To be told once for each.
     pub(super) fn node_removal_failed(&self, place: &Place, now: Moment, node: &StaleNode, error: &ClusterError) {
         let Place { group, host } = place;
-        if self.is_news(group, Failing::NodeRemovals, &error.to_string(), now) {
+        let failed = Failed {
+            group,
+            failing: Failing::NodeRemovals,
+            name: node.name.as_str(),
+            why: &error.message,
+        };
+        if self.is_news(failed, now) {
             tracing::warn!(%group, node = %node.name, %host, %error, "Node could not be removed; trying again");
+        } else {
+            tracing::debug!(%group, node = %node.name, %host, %error, "Node could not be removed; trying again");
         }
     }
 
-    /// A VM that is to be removed is still there; told of once for each.
-    pub(super) fn removal_failed(&self, place: &Place, now: Moment, vm: Removal<'_>) {
+    /// A VM that is to be removed is still there. To be told once for each.
+    pub(super) fn removal_failed(&self, place: &Place, now: Moment, removal: Removal<'_>) {
         let Place { group, host } = place;
-        let Removal { id, hostname, why } = vm;
+        let Removal {
+            id,
+            hostname,
+            kind,
+            why,
+        } = removal;
         self.note(group, format!("{id} could not be removed: {why}"));
-        if self.is_news(group, Failing::Removals, why, now) {
-            let launch = launch_of(group, id);
-            tracing::warn!(%group, launch, instance = %id, vm = %hostname, %host, error = why, "VM could not be removed; trying again");
+        let failed = Failed {
+            group,
+            failing: Failing::Removals(kind),
+            name: id.as_str(),
+            why,
+        };
+        let launch = launch_of(group, id);
+        if self.is_news(failed, now) {
+            tracing::warn!(%group, launch, instance = %id, vm = %hostname, %host, kind, error = why, "VM could not be removed; trying again");
+        } else {
+            tracing::debug!(%group, launch, instance = %id, vm = %hostname, %host, kind, error = why, "VM could not be removed; trying again");
         }
     }
 
@@ -159,10 +183,7 @@ impl Journal {
             let what = what_happened(event);
             self.note(&place.group, what.clone());
             self.count(&place.group, &event.kind);
-            if let EventKind::Failed(failure) = &event.kind
-                && !self.is_news(&place.group, Failing::Instances(failure.code), &failure.message, now)
-            {
-                tracing::debug!(group = %place.group, instance = %event.instance, reason = failure.message, "instance failed");
+            if !self.is_told_by_itself(place, now, event) {
                 continue;
             }
             log(place, now, event);
@@ -187,41 +208,67 @@ impl Journal {
         }
     }
 
-    fn is_news(&self, group: &NodeGroupId, failing: Failing, text: &str, now: Moment) -> bool {
-        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        repeats.is_news(group, failing, text, now)
+    /// Failures of one kind come in crowds, of which only the first is told at once.
+    fn is_told_by_itself(&self, place: &Place, now: Moment, event: &Event) -> bool {
+        let EventKind::Failed(failure) = &event.kind else {
+            return true;
+        };
+        let (Place { group, host }, instance) = (place, &event.instance);
+        let failed = Failed {
+            group,
+            failing: Failing::Instances(failure.code),
+            name: instance.as_str(),
+            why: &failure.message,
+        };
+        let is_news = self.is_news(failed, now);
+        if !is_news {
+            let launch = launch_of(group, instance);
+            tracing::debug!(%group, launch, %instance, %host, reason = failure.message, "instance failed");
+        }
+        is_news
+    }
+
+    fn is_news(&self, failed: Failed<'_>, now: Moment) -> bool {
+        self.repeats().is_news(failed, now)
+    }
+
+    fn repeats(&self) -> MutexGuard<'_, Repeats> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of the failures that were not told one by one, when it is time to.
     pub(super) fn sum_up(&self, place: &Place, now: Moment) {
-        let sums = {
-            let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-            repeats.due(&place.group, now)
-        };
-        for sum in sums {
-            self.tell_sum(place, &sum);
-        }
+        let sums = self.repeats().due(&place.group, now);
+        self.tell_sums(place, &sums);
     }
 
-    /// The same at the end, when there is no later.
+    /// The same when the group ends: then there is no later.
     pub(super) fn sum_up_at_last(&self, place: &Place) {
-        self.sum_up(place, Moment::after_start(Duration::MAX));
+        let sums = self.repeats().drain(&place.group);
+        self.tell_sums(place, &sums);
+    }
+
+    fn tell_sums(&self, place: &Place, sums: &[Sum]) {
+        for sum in sums {
+            self.tell_sum(place, sum);
+        }
     }
 
     fn tell_sum(&self, place: &Place, sum: &Sum) {
         let (Place { group, host }, Sum { count, last, .. }) = (place, sum);
+        let names = sum.names.join(" ");
         match sum.failing {
             Failing::Instances(code) => {
                 let code = code.as_str();
-                tracing::warn!(%group, %host, code, count, reason = last, "more instances failed; the reason is that of the last");
+                tracing::warn!(%group, %host, code, count, instances = names, reason = last, "more instances failed");
                 let what = format!("{count} more failed: {code}: {last}");
                 self.announce(true, FAILED, format!("node group {group}: {what}"));
             }
-            Failing::Removals => {
-                tracing::warn!(%group, %host, count, error = last, "more VMs could not be removed; trying again");
+            Failing::Removals(kind) => {
+                tracing::warn!(%group, %host, kind, count, instances = names, error = last, "more VMs could not be removed; trying again");
             }
             Failing::NodeRemovals => {
-                tracing::warn!(%group, %host, count, error = last, "more Nodes could not be removed; trying again");
+                tracing::warn!(%group, %host, count, nodes = names, error = last, "more Nodes could not be removed; trying again");
             }
         }
     }
@@ -234,7 +281,7 @@ fn log(place: &Place, now: Moment, event: &Event) {
         instance, vm, asked, ..
     } = event;
     let (launch, vm) = (launch_of(group, instance), vm.as_ref().map(tracing::field::display));
-    let seconds = seconds(now.since(*asked));
+    let seconds = asked.map(|asked| seconds(now.since(asked)));
     macro_rules! tell {
         ($level:ident, $($what:tt)+) => {
             tracing::$level!(%group, launch, %instance, vm, %host, $($what)+)

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::journal::Place;
 use super::managed::{Connection, HostStatus, ManagedGroup};
 use super::ports::VmRequest;
 use super::{Shared, keeper, removal};
 use crate::bootstrap::{self, Join};
 use crate::domain::failure::{Failure, FailureCode, HostError, HostErrorKind, RequestFate};
-use crate::domain::group::{LaunchOutcome, Phase};
+use crate::domain::group::{Event, LaunchOutcome, Phase};
 use crate::domain::ids::{Hostname, InstanceId, LaunchId};
 use crate::domain::moment::Moment;
 use crate::domain::spec::K3sVersion;
@@ -32,6 +33,7 @@ pub(super) fn start(shared: &Arc<Shared>, managed: &Arc<ManagedGroup>, launches:
             managed: Arc::clone(managed),
             launch,
             first_missed: OnceLock::new(),
+            place: OnceLock::new(),
         };
         shared.tracker.spawn(job.run());
     }
@@ -59,6 +61,8 @@ struct Launch {
     launch: LaunchId,
     /// When this launch first found nobody at home.
     first_missed: OnceLock<Moment>,
+    /// The group and the host that was asked, which a reload may have replaced by the time it answers.
+    place: OnceLock<Place>,
 }
 
 impl Launch {
@@ -181,16 +185,22 @@ impl Launch {
     fn succeed(&self, hostname: Hostname) {
         let now = self.shared.clock.now();
         let (outcome, event) = self.managed.state().group.launch_succeeded(&self.launch, hostname, now);
-        self.shared.record(&self.managed, event.as_slice());
+        self.record(event.as_slice());
         if outcome == LaunchOutcome::Unwanted {
             removal::start_due(&self.shared, &self.managed);
         }
         self.managed.wake.notify_one();
     }
 
+    fn record(&self, events: &[Event]) {
+        let place = self.place.get_or_init(|| self.managed.place());
+        let now = self.shared.clock.now();
+        self.shared.journal.record(place, now, events);
+    }
+
     fn fail(&self, failure: Failure) {
         let event = self.managed.state().group.launch_failed(&self.launch, failure);
-        self.shared.record(&self.managed, event.as_slice());
+        self.record(event.as_slice());
         self.managed.wake.notify_one();
     }
 
@@ -198,6 +208,7 @@ impl Launch {
     /// requests must not hold up the others.
     async fn create(&self, mut turn: Option<OwnedSemaphorePermit>) -> Outcome {
         let connection = self.managed.connection.load_full();
+        self.place.get_or_init(|| self.managed.place_of(&connection));
         let request = match self.prepare(&connection).await {
             Ok(request) => request,
             Err(failure) => return Outcome::Failed(failure),

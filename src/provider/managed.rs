@@ -153,9 +153,14 @@ pub(super) struct ManagedGroup {
 impl ManagedGroup {
     /// The group and its host, for what is told of them.
     pub(super) fn place(&self) -> Place {
+        self.place_of(&self.connection.load())
+    }
+
+    /// The same with the host of a connection that a reload may have replaced.
+    pub(super) fn place_of(&self, connection: &Connection) -> Place {
         Place {
             group: self.id.clone(),
-            host: self.connection.load().config.endpoint.clone(),
+            host: connection.config.endpoint.clone(),
         }
     }
 

@@ -23,7 +23,7 @@ impl Provider {
         let shared = Arc::new(Shared {
             settings: ArcSwap::from_pointee(config.global.clone()),
             index: ArcSwap::from_pointee(index),
-            journal: Journal::new(parts.metrics, Arc::clone(&parts.cluster)),
+            journal: Journal::new(parts.metrics, Arc::clone(&parts.cluster), parts.timings.quiet),
             cluster: parts.cluster,
             clock: Clock::start(),
             entropy: parts.entropy,

@@ -15,6 +15,9 @@ use crate::domain::group::{Phase, SlotVm, StaleNode};
 use crate::domain::ids::{Hostname, InstanceId, LaunchId};
 use crate::domain::vm::{Vm, VmTags};
 
+/// The kind of failure of a removal that the host accepts in vain.
+const STAYS: &str = "stays";
+
 /// After so many deletes that the host accepted, a VM that is still there is told of.
 const ACCEPTED_IN_VAIN: u32 = 3;
 
@@ -75,6 +78,7 @@ async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &
         }
         return;
     }
+    let place = managed.place();
     let outcome = delete(managed, id, vm).await;
     drop(turn);
     if outcome.is_err() {
@@ -88,21 +92,22 @@ async fn attempt(shared: &Shared, managed: &ManagedGroup, id: &InstanceId, vm: &
         attempt.running = false;
         attempt.not_before = now.plus(pause.min(timings.delete_retry_max));
         why = match outcome {
-            Err(error) => Some(error.to_string()),
-            Ok(true) => stays(attempt.count),
+            Err(error) => Some((error.kind.as_str(), error.to_string())),
+            Ok(true) => stays(attempt.count).map(|why| (STAYS, why)),
             Ok(false) => None,
         };
         if why.is_some() && std::mem::replace(&mut attempt.told, true) {
             why = None;
         }
     }
-    if let Some(why) = why {
+    if let Some((kind, why)) = why {
         let removal = Removal {
             id,
             hostname: &vm.hostname,
+            kind,
             why: &why,
         };
-        shared.journal.removal_failed(&managed.place(), now, removal);
+        shared.journal.removal_failed(&place, now, removal);
     }
     managed.wake.notify_one();
 }
@@ -215,14 +220,15 @@ pub(super) fn remove_stale_nodes(shared: &Arc<Shared>, managed: &Arc<ManagedGrou
 }
 
 async fn remove_node(shared: &Shared, managed: &ManagedGroup, node: &StaleNode) {
+    let place = managed.place();
     match shared.cluster.remove_node(&node.name, &node.uid).await {
         Ok(()) => {
-            shared.journal.node_removed(&managed.place(), node);
+            shared.journal.node_removed(&place, node);
         }
         // Every listing tries again.
         Err(error) if managed.state().nodes_told.insert(node.uid.clone()) => {
             let now = shared.clock.now();
-            shared.journal.node_removal_failed(&managed.place(), now, node, &error);
+            shared.journal.node_removal_failed(&place, now, node, &error);
         }
         Err(error) => {
             tracing::debug!(group = %managed.id, node = %node.name, %error, "Node could still not be removed");

@@ -39,6 +39,9 @@ pub struct Timings {
     /// How long DeleteNodes waits for the VMs to be gone before it leaves the rest to the background. The
     /// cluster-autoscaler's deadline is 5 s by default.
     pub delete_wait: Duration,
+    /// How long failures of a kind that was just told of are only counted. Short beside the minutes for which a
+    /// cluster-autoscaler backs a group off, long beside the moment in which the launches of one scale-up fail.
+    pub quiet: Duration,
     /// When VMs are given up.
     pub patience: Patience,
 }
@@ -60,6 +63,7 @@ impl Default for Timings {
             secret_age: Duration::from_secs(30),
             heartbeat: Duration::from_secs(30),
             delete_wait: Duration::from_secs(1),
+            quiet: Duration::from_secs(10),
             patience: Patience {
                 // Less than the cluster-autoscaler's 15 minutes, more than the userdata's own 10.
                 join: Duration::from_secs(12 * 60),

@@ -30,9 +30,7 @@ const PROVIDER_ALONE: &[Right] = &[
     ("delete", "", "secrets", "kube-system"),
     ("get", "coordination.k8s.io", "leases", "kube-node-lease"),
     ("create", "events.k8s.io", "events", "default"),
-    ("patch", "events.k8s.io", "events", "default"),
     ("create", "events.k8s.io", "events", NAMESPACE),
-    ("patch", "events.k8s.io", "events", NAMESPACE),
 ];
 
 /// What both need.

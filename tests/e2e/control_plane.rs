@@ -109,7 +109,7 @@ impl ControlPlane {
             .await?;
         let leases = rule("coordination.k8s.io", "leases", &["get"]);
         self.grant(Some("kube-node-lease"), &leases, &subject).await?;
-        let events = rule("events.k8s.io", "events", &["create", "patch"]);
+        let events = rule("events.k8s.io", "events", &["create"]);
         self.grant(Some("default"), &events, &subject).await
     }
 

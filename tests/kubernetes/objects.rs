@@ -41,12 +41,14 @@ impl Cluster {
             .map_or_else(|| status(404, "NotFound"), |object| ok(object.clone()))
     }
 
-    pub(super) fn create(&mut self, collection: &str, object: Value) -> Response {
+    pub(super) fn create(&mut self, collection: &str, mut object: Value) -> Response {
+        if let Some(beginning) = object["metadata"]["generateName"].as_str() {
+            object["metadata"]["name"] = json!(format!("{beginning}{}", self.resource_version));
+        }
         let path = format!("{collection}/{}", object["metadata"]["name"].as_str().unwrap());
         if self.find(&path).is_some() {
             return status(409, "AlreadyExists");
         }
-        let mut object = object;
         object["metadata"]["uid"] = json!(format!("uid-{}", self.resource_version));
         ok(self.store(&path, "ADDED", object))
     }

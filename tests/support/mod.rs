@@ -80,6 +80,7 @@ pub(crate) fn quick() -> Timings {
         look_up: Duration::from_secs(2),
         retry: Duration::from_millis(50),
         delete_retry: Duration::from_millis(50),
+        quiet: Duration::from_secs(2),
         ..Timings::default()
     };
     timings.patience.vanish = Duration::from_millis(100);

@@ -98,7 +98,7 @@ impl Group {
             observed.events.push(Event {
                 instance: id.clone(),
                 vm: Some(hostname.clone()),
-                asked: now,
+                asked: None,
                 kind: EventKind::Surplus,
             });
             observed.surplus.push(hostname.clone());

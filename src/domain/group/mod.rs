@@ -106,7 +106,7 @@ pub struct Event {
     /// Its VM, as far as known.
     pub vm: Option<Hostname>,
     /// When what this is about was asked for, see [`Slot::asked`].
-    pub asked: Moment,
+    pub asked: Option<Moment>,
     /// What happened.
     pub kind: EventKind,
 }
@@ -507,10 +507,11 @@ impl Group {
 
     fn insert(&mut self, id: InstanceId, phase: Phase, now: Moment) -> &Slot {
         let before = self.slots.get(&id);
+        let is_asked_for = matches!(phase, Phase::Queued | Phase::Deleting { .. });
         let slot = Slot {
             phase,
             since: before.map_or(now, |slot| slot.since),
-            asked: now,
+            asked: is_asked_for.then_some(now),
             proof_after: self.listings_begun,
             was_listed: before.is_some_and(|slot| slot.was_listed),
         };

@@ -88,9 +88,9 @@ pub struct Slot {
     pub phase: Phase,
     /// Since when this server knows of it.
     pub since: Moment,
-    /// When what it is on its way to was asked for: its launch, or later its removal. Of a VM that was taken over, when
-    /// it was seen first.
-    pub asked: Moment,
+    /// When what it is on its way to was asked for: its launch, or later its removal. `None` for the launch of a VM that
+    /// was taken over: nobody here knows.
+    pub asked: Option<Moment>,
     /// Only a listing that began after this one can prove that the VM is gone.
     pub(super) proof_after: u64,
     /// The host has listed its VM, so it is the right host to prove that the VM is gone.

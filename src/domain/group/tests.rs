@@ -734,7 +734,7 @@ fn events_name_the_vm_and_count_from_the_request_for_it_and_then_from_that_for_i
     let event = |asked: u64, kind: EventKind| Event {
         instance: id.clone(),
         vm: Some(hostname.clone()),
-        asked: at(asked),
+        asked: Some(at(asked)),
         kind,
     };
     scene.group.begin_launch(&launch);
@@ -752,4 +752,23 @@ fn events_name_the_vm_and_count_from_the_request_for_it_and_then_from_that_for_i
     scene.now = 507;
     scene.list();
     assert_eq!(scene.list().events, [event(500, EventKind::Removed)]);
+}
+
+#[test]
+fn of_a_vm_that_was_taken_over_nobody_knows_when_it_was_asked_for() {
+    let mut scene = Scene::new();
+    let launch = scene.launch(1).remove(0);
+    scene.boot(&launch, "agents-1");
+    scene.group = Scene::new().group;
+    let adopted = scene.list().events;
+    assert_eq!((kinds(&adopted), adopted[0].asked), (vec![EventKind::Adopted], None));
+    scene.nodes.push(node("n", Scene::id(&launch).as_str(), "agents-1"));
+    let nodes = scene.nodes.clone();
+    let joined = scene.group.apply_nodes(&sorted(&nodes), at(120));
+    assert_eq!((kinds(&joined), joined[0].asked), (vec![EventKind::Joined], None));
+    scene.now = 300;
+    scene.delete(&Scene::id(&launch));
+    scene.vms.clear();
+    scene.list();
+    assert_eq!(scene.list().events[0].asked, Some(at(300)));
 }

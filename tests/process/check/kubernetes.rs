@@ -125,10 +125,6 @@ async fn each_missing_right_is_one_failing_line_with_the_rule_that_grants_it() {
             "create events in default",
             "{apiGroups: [\"events.k8s.io\"], resources: [events], verbs: [create]}",
         ),
-        (
-            "patch events in default",
-            "verbs: [patch]} in a Role in namespace default",
-        ),
     ] {
         let api = FakeApi::started();
         api.deny(right);
