@@ -157,3 +157,94 @@ fn what_is_wrong_is_refused() {
         assert!(refused.contains(told), "{change}: {refused}");
     }
 }
+
+/// The paths of all values, of maps, too.
+fn paths(value: &Value, path: &str, found: &mut Vec<String>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}").trim_start_matches('.').to_owned();
+        paths(value, &path, found);
+        found.push(path);
+    }
+}
+
+/// null is how Helm's users take a default away.
+#[test]
+fn each_value_that_is_taken_away_is_left_out_or_refused_by_its_name() {
+    let Some(helm) = helm() else { return };
+    let mut all = Vec::new();
+    paths(&defaults(), "", &mut all);
+    assert!(all.len() > 80, "{}", all.len());
+    for path in all {
+        let taken_away = path.rsplit('.').fold(Value::Null, |value, name| json!({ name: value }));
+        let mut values = least();
+        merge(&mut values, &taken_away);
+        if path.starts_with("cloudConfig") {
+            merge(&mut values, &json!({ "cloudConfig": { "content": "[global]" } }));
+        }
+        let name = path.rsplit('.').next().unwrap();
+        if let Err(error) = helm.render("scaling", &values) {
+            let is_clear = error.contains("don't meet the specifications of the schema") && error.contains(name);
+            assert!(is_clear, "{path}: {error}");
+        }
+    }
+}
+
+#[test]
+fn unusual_values_keep_their_meaning() {
+    let Some(helm) = helm() else { return };
+    let mut values = least();
+    merge(
+        &mut values,
+        &json!({
+            "mode": "standalone",
+            "fullnameOverride": "a.b",
+            "autoscaler": { "extraArgs": { "max-nodes-total": 1_000_000, "scale-down-utilization-threshold": 0.25, "v": 2_000_000_000 } },
+            "provider": { "logLevel": "info #x" },
+            "podSecurityContext": { "runAsUser": 1_000_000 },
+            "tls": { "clientNames": ["10.0.0.1", "fd00::1", "autoscaler.example"], "certManager": { "enabled": true } },
+        }),
+    );
+    let objects = helm.render("scaling", &values).unwrap();
+    let text = serde_json::to_string(&objects).unwrap();
+    for wanted in [
+        r#""--max-nodes-total=1000000""#,
+        r#""--scale-down-utilization-threshold=0.25""#,
+        r#""--v=2000000000""#,
+        r#""--log-level=info #x""#,
+        r#""name":"a-b-provider""#,
+        r#""dnsNames":["autoscaler.example"]"#,
+        r#""ipAddresses":["10.0.0.1","fd00::1"]"#,
+        r#""runAsUser":1000000"#,
+    ] {
+        assert!(text.contains(wanted), "no {wanted} in {text}");
+    }
+}
+
+#[test]
+fn a_release_of_any_name_has_names_that_kubernetes_takes() {
+    let Some(helm) = helm() else { return };
+    for name in [
+        "a",
+        "a.b",
+        &"x".repeat(80),
+        &format!("{}-y", "x".repeat(49)),
+        &format!("{}.y", "x".repeat(49)),
+    ] {
+        let mut values = least();
+        merge(
+            &mut values,
+            &json!({ "fullnameOverride": name, "mode": "standalone", "tls": { "enabled": false } }),
+        );
+        for object in helm.render("scaling", &values).unwrap() {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            let is_label = (name.len() <= 63 || object["kind"] == "Role" || object["kind"] == "RoleBinding")
+                && !name.starts_with('-')
+                && !name.ends_with('-')
+                && !name.contains("--")
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+            assert!(is_label, "{} {name}", object["kind"]);
+        }
+    }
+}

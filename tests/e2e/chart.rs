@@ -34,14 +34,11 @@ const PROVIDER_ALONE: &[Right] = &[
 ];
 
 /// What both need.
-const BOTH: &[Right] = &[
-    ("get", "", "nodes", ""),
-    ("list", "", "nodes", ""),
-    ("watch", "", "nodes", ""),
-];
+const BOTH: &[Right] = &[("list", "", "nodes", ""), ("watch", "", "nodes", "")];
 
 /// Some of what the cluster-autoscaler alone needs. What it needs in all, the scenario shows.
 const AUTOSCALER_ALONE: &[Right] = &[
+    ("get", "", "nodes", ""),
     ("update", "", "nodes", ""),
     ("create", "", "pods/eviction", ""),
     ("create", "", "events", ""),

@@ -2,15 +2,11 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* 50 characters at most, because suffixes follow and a Service's name has 63. */}}
+{{/* 50 characters at most, because suffixes follow and a Service's name has 63, and no dots. */}}
 {{- define "slicer.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else if contains (include "slicer.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name (include "slicer.name" .) | trunc 50 | trimSuffix "-" -}}
-{{- end -}}
+{{- $name := include "slicer.name" . -}}
+{{- $made := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- regexReplaceAll "-+$" (.Values.fullnameOverride | default $made | replace "." "-" | trunc 50) "" -}}
 {{- end }}
 
 {{/* Labels that never change, for selectors. */}}
@@ -62,6 +58,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.tls.clientNames | default $made | toJson -}}
 {{- end }}
 
+{{/* A flag and its value. Helm reads whole numbers of values files as floating ones, and prints large ones as 1e+06. */}}
+{{- define "slicer.flag" -}}
+{{- $whole := and (kindIs "float64" .value) (eq .value (floor .value)) -}}
+{{- printf "--%s=%v" .flag ($whole | ternary (int64 .value) .value) | quote -}}
+{{- end }}
+
 {{/* What the cluster-autoscaler connects to in mode standalone; the provider's certificate names it. */}}
 {{- define "slicer.provider.host" -}}
 {{- printf "%s-provider.%s.svc" (include "slicer.fullname" .) .Release.Namespace -}}
@@ -72,7 +74,7 @@ The affinity of the values, and in each of its required terms (they are alternat
 a pod of this chart on a node that it could remove would take itself away.
 */}}
 {{- define "slicer.affinity" -}}
-{{- $affinity := deepCopy .Values.affinity -}}
+{{- $affinity := deepCopy (.Values.affinity | default dict) -}}
 {{- $node := $affinity.nodeAffinity | default dict -}}
 {{- $required := $node.requiredDuringSchedulingIgnoredDuringExecution | default dict -}}
 {{- $elsewhere := dict "key" "slicer/hostgroup" "operator" "DoesNotExist" -}}
@@ -91,7 +93,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
@@ -147,7 +149,7 @@ labels:
     - --tls-key=/etc/slicer-tls/tls.key
     - --tls-client-ca=/etc/slicer-tls/ca.crt
     {{- range include "slicer.clientNames" . | fromJsonArray }}
-    - --tls-client-name={{ . }}
+    - {{ printf "--tls-client-name=%s" . | quote }}
     {{- end }}
     {{- else }}
     - --allow-insecure
@@ -156,7 +158,7 @@ labels:
     # Beyond loopback for probes and Prometheus: it is read only and shows no secret.
     - --admin-listen={{ .Values.provider.listenAddress }}:8087
     - --log-format={{ .Values.provider.logFormat }}
-    - --log-level={{ .Values.provider.logLevel }}
+    - {{ printf "--log-level=%s" .Values.provider.logLevel | quote }}
     {{- range .Values.provider.extraArgs }}
     - {{ . | quote }}
     {{- end }}
