@@ -14,6 +14,10 @@ use clap::Parser as _;
 
 use args::{Args, Command};
 
+/// Threads that do the work: while one reads a long listing, the other answers calls, which takes microseconds. Each has
+/// memory of its own, so a machine with many cores is no reason for more.
+const WORKERS: usize = 2;
+
 /// The program ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -53,6 +57,7 @@ pub fn run() -> ExitCode {
 
 fn run_command(command: Command) -> Result<ExitCode, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;

@@ -16,7 +16,8 @@ pub(super) type Nodes = BTreeMap<NodeName, Arc<NodeRecord>>;
 /// and most have equal VMs.
 #[derive(Debug, Default)]
 pub(super) struct NodeCache {
-    nodes: Nodes,
+    /// Shared with the last snapshot until something changes.
+    nodes: Arc<Nodes>,
     listed: Nodes,
     changed: bool,
     last_capacity: Arc<Resources>,
@@ -42,8 +43,8 @@ impl NodeCache {
     /// The list is complete: what it did not mention is gone.
     pub(super) fn finish_list(&mut self) {
         let listed = std::mem::take(&mut self.listed);
-        self.changed |= listed != self.nodes;
-        self.nodes = listed;
+        self.changed |= listed != *self.nodes;
+        self.nodes = Arc::new(listed);
     }
 
     /// A Node is new or has changed.
@@ -52,7 +53,7 @@ impl NodeCache {
             return;
         }
         self.share_amounts(&mut record);
-        self.nodes.insert(record.name.clone(), Arc::new(record));
+        Arc::make_mut(&mut self.nodes).insert(record.name.clone(), Arc::new(record));
         self.changed = true;
     }
 
@@ -63,7 +64,10 @@ impl NodeCache {
 
     /// A Node is gone.
     pub(super) fn remove(&mut self, name: &NodeName) {
-        self.changed |= self.nodes.remove(name).is_some();
+        if self.nodes.contains_key(name) {
+            Arc::make_mut(&mut self.nodes).remove(name);
+            self.changed = true;
+        }
     }
 
     /// Whether [`Self::take_changes`] would give a new index.
@@ -71,9 +75,9 @@ impl NodeCache {
         self.changed
     }
 
-    /// A copy of the index if it has changed since the last call. The records themselves are shared.
-    pub(super) fn take_changes(&mut self) -> Option<Nodes> {
-        std::mem::take(&mut self.changed).then(|| self.nodes.clone())
+    /// The index if it has changed since the last call. It is copied by the next change, not before.
+    pub(super) fn take_changes(&mut self) -> Option<Arc<Nodes>> {
+        std::mem::take(&mut self.changed).then(|| Arc::clone(&self.nodes))
     }
 }
 

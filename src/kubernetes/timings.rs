@@ -20,8 +20,8 @@ pub struct Timings {
     pub list_within: Duration,
     /// How long a single request may take. 10 s.
     pub request_within: Duration,
-    /// How many Nodes one page of a list holds. 100: a Node is ten kilobytes and more as the API sends it, and several
-    /// times as much once it is parsed, so a page of client-go's 500 would need more memory than all that is kept of
+    /// How many Nodes one page of a list holds. 125, a quarter of what client-go takes: a Node is ten kilobytes and more as the
+    /// API sends it and several times as much once it is parsed, so a page needs more memory than what is kept of
     /// thousands of Nodes.
     pub page_size: u32,
     /// The shortest time between two new snapshots while changes stream in. 100 ms: each costs a copy of the index.
@@ -42,7 +42,7 @@ impl Default for Timings {
             watch_for: Duration::from_secs(30),
             list_within: Duration::from_secs(60),
             request_within: Duration::from_secs(10),
-            page_size: 100,
+            page_size: 125,
             publish_every: Duration::from_millis(100),
             version_every: Duration::from_secs(600),
             retry_from: Duration::from_millis(500),

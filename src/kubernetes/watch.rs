@@ -195,10 +195,7 @@ impl NodeWatch {
         let status = condition.status();
         let current = self.snapshot.load_full();
         match self.cache.take_changes() {
-            Some(nodes) => self.snapshot.store(Arc::new(NodeSnapshot {
-                status,
-                nodes: Arc::new(nodes),
-            })),
+            Some(nodes) => self.snapshot.store(Arc::new(NodeSnapshot { status, nodes })),
             None if status != current.status => self.snapshot.store(Arc::new(NodeSnapshot {
                 status,
                 nodes: Arc::clone(&current.nodes),

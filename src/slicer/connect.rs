@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
+use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -20,6 +21,9 @@ const IDLE: Duration = Duration::from_secs(20);
 
 /// How many idle connections are kept: enough for the creates that run at once by default.
 const MAX_IDLE: usize = 8;
+
+/// How many TLS sessions are kept to be resumed. A client talks to one host; rustls would make room for 256.
+const SESSIONS: usize = 8;
 
 /// What a client cannot be built from. Never shows the URL: it may hold credentials.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +184,7 @@ fn tls(system_roots: bool, ca_bundle: Option<&[u8]>) -> Result<ClientConfig, Cli
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(config)
 }
 
