@@ -1,5 +1,5 @@
-//! The loop of a cluster-autoscaler, replayed against the server and, in turns, against the bare one: what is noise hits
-//! both, and their ratio is what counts.
+//! The loop of a cluster-autoscaler, replayed against the server and, in turns of some hundred calls, against the bare
+//! one: what is noise hits both, and their ratio is what counts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::figures::{median, mib, micros, quantile, ratio};
 use crate::goals;
 use crate::hosts::{Hosts, LISTING, Requests};
 use crate::process::Process;
-use crate::script::{self, Script};
+use crate::script::{self, Call, Script};
 use crate::stage::Stage;
 use crate::usage::Usage;
 use crate::wire::{Line, Rpc};
@@ -19,6 +19,8 @@ use crate::{Failure, in_async};
 /// How long the server may take to know all VMs and Nodes.
 const KNOWS_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Calls before it is the other server's turn: some hundredths of a second, shorter than most of what disturbs.
+const TURN: usize = 500;
 /// After a loop: the listings that its Refresh asked for have ended. Longer than the server waits between two.
 const LISTINGS_END: Duration = Duration::from_millis(500);
 /// With which the memory goal is about.
@@ -44,18 +46,24 @@ impl Side {
         }
     }
 
-    /// Plays the loop once.
-    async fn play(&mut self, script: &Script) -> Result<(), Failure> {
-        let cpu = self.process.usage()?.cpu;
+    /// Makes some calls of the loop; gives how long they took together.
+    async fn make(&mut self, calls: &[Call]) -> Result<Duration, Failure> {
         let begun = Instant::now();
-        for call in &script.calls {
+        for call in calls {
             let (_, took) = self.line.call(call.rpc, call.request.clone()).await?;
             self.calls.entry(call.rpc).or_default().push(took);
         }
-        self.loops.push(begun.elapsed());
-        tokio::time::sleep(LISTINGS_END).await;
-        self.cpu.push(self.process.usage()?.cpu.saturating_sub(cpu));
-        Ok(())
+        Ok(begun.elapsed())
+    }
+
+    fn cpu_so_far(&self) -> Result<Duration, Failure> {
+        Ok(self.process.usage()?.cpu)
+    }
+
+    fn forget(&mut self) {
+        self.loops.clear();
+        self.calls.clear();
+        self.cpu.clear();
     }
 
     fn sorted(&mut self) -> &BTreeMap<Rpc, Vec<Duration>> {
@@ -91,7 +99,8 @@ pub(crate) fn run(program: &Path, stage: &Stage, loops: usize) -> Result<(), Fai
             bare: Side::new(process, line),
             requests: Vec::new(),
         };
-        measured.warm_up(&script).await?;
+        measured.play(&script, &stage.hosts).await?;
+        measured.forget();
         for _ in 0..loops {
             measured.play(&script, &stage.hosts).await?;
         }
@@ -123,27 +132,34 @@ struct Measured {
 }
 
 impl Measured {
-    /// One loop that does not count.
-    async fn warm_up(&mut self, script: &Script) -> Result<(), Failure> {
-        for side in [&mut self.ours, &mut self.bare] {
-            side.play(script).await?;
-            side.loops.clear();
-            side.calls.clear();
-            side.cpu.clear();
-        }
-        Ok(())
-    }
-
+    /// Plays the loop once with each, in turns.
     async fn play(&mut self, script: &Script, hosts: &Hosts) -> Result<(), Failure> {
         let before = hosts.requests();
-        self.ours.play(script).await?;
+        let cpu = [self.ours.cpu_so_far()?, self.bare.cpu_so_far()?];
+        let mut took = [Duration::ZERO; 2];
+        for calls in script.calls.chunks(TURN) {
+            took[0] += self.ours.make(calls).await?;
+            took[1] += self.bare.make(calls).await?;
+        }
+        tokio::time::sleep(LISTINGS_END).await;
+        for ((side, took), cpu) in [&mut self.ours, &mut self.bare].into_iter().zip(took).zip(cpu) {
+            side.loops.push(took);
+            side.cpu.push(side.cpu_so_far()?.saturating_sub(cpu));
+        }
         let mut asked = hosts.requests();
         for (route, count) in &mut asked {
             *count -= before.get(route).copied().unwrap_or_default();
         }
         asked.retain(|_, count| *count > 0);
         self.requests.push(asked);
-        self.bare.play(script).await
+        Ok(())
+    }
+
+    /// What was measured so far was to warm up.
+    fn forget(&mut self) {
+        self.ours.forget();
+        self.bare.forget();
+        self.requests.clear();
     }
 
     fn print(&mut self, stage: &Stage, script: &Script) {

@@ -74,7 +74,7 @@ struct Loops {
     #[arg(long, default_value_t = 10, value_parser = up_to(200))]
     hosts: usize,
     /// Loops of each server that count.
-    #[arg(long, default_value_t = 5, value_parser = up_to(1000))]
+    #[arg(long, default_value_t = 7, value_parser = up_to(1000))]
     loops: usize,
 }
 
