@@ -20,9 +20,9 @@ pub struct Timings {
     pub list_within: Duration,
     /// How long a single request may take. 10 s.
     pub request_within: Duration,
-    /// How many Nodes one page of a list holds. 125, a quarter of what client-go takes: a Node is ten kilobytes and more as the
-    /// API sends it and several times as much once it is parsed, so a page needs more memory than what is kept of
-    /// thousands of Nodes.
+    /// How many Nodes one page of a list holds. 125, a quarter of what client-go takes: a Node is ten kilobytes and more
+    /// as the API sends it and several times as much once it is parsed, so a page needs more memory than what is kept
+    /// of thousands of Nodes.
     pub page_size: u32,
     /// The shortest time between two new snapshots while changes stream in. 100 ms: each costs a copy of the index.
     pub publish_every: Duration,
