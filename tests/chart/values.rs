@@ -129,7 +129,15 @@ fn what_is_wrong_is_refused() {
         (json!({ "autoscaler": { "replicaCount": 2 } }), "replicaCount"),
         (
             json!({ "autoscaler": { "extraArgs": { "cloud-provider": "aws" } } }),
-            "cloud-provider",
+            "extraArgs.cloud-provider: this flag belongs to the chart",
+        ),
+        (
+            json!({ "autoscaler": { "extraArgs": { "leader-elect-resource-name": null } } }),
+            "extraArgs.leader-elect-resource-name: this flag belongs to the chart",
+        ),
+        (
+            json!({ "fullnameOverride": "1a", "mode": "standalone", "tls": { "enabled": false } }),
+            "fullnameOverride",
         ),
         (
             json!({ "autoscaler": { "extraArgs": { "v": { "a": 1 } } } }),
