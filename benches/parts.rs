@@ -74,7 +74,7 @@ fn userdata(bencher: Bencher<'_, '_>) {
 /// NodeGroupTemplateNodeInfo: makes a group's template and encodes it.
 #[divan::bench]
 fn template(bencher: Bencher<'_, '_>) {
-    let memory = Memory::with(0).unwrap();
+    let memory = Memory::with(1).unwrap();
     bencher.bench(|| {
         let id = GROUP.to_owned();
         let request = NodeGroupTemplateNodeInfoRequest { id };

@@ -45,7 +45,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// One group with so many instances.
+    /// One group with so many instances, at least one.
     ///
     /// # Errors
     /// There is no runtime, or the provider does not start.

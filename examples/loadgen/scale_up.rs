@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
+use prost::bytes::Bytes;
 use slicer_cloud_provider::config;
 use slicer_cloud_provider::grpc::pb;
 
@@ -34,6 +35,8 @@ pub(crate) fn run(program: &Path, stage: &Stage, plan: &Plan) -> Result<(), Fail
     in_async(async {
         let process = Process::serve(&stage.setup(program)).await?;
         let mut line = Line::to(&process.address).await?;
+        // The first call may wait until every host was asked for its VMs.
+        line.call(Rpc::NodeGroups, Bytes::new()).await?;
         let idle = process.usage()?;
         let begun = Instant::now();
         let mut calls = Vec::new();
