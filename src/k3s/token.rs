@@ -28,18 +28,22 @@ pub(super) enum Credential<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// Reads `K10<hash>::<user>:<password>`, `K10<hash>::<id>.<secret>`, or a password alone.
+    /// Reads `K10<hash>::<user>:<password>`, `K10<hash>::<id>.<secret>`, or one of `<id>.<secret>` and a password alone,
+    /// whose colons are its own: only the long form names a user.
     pub(super) fn read(text: &'a str) -> Self {
-        let (ca_hash, rest) = match text.strip_prefix("K10").and_then(|text| text.split_once("::")) {
-            Some((hash, rest)) => (Some(hash), rest),
-            None => (None, text),
+        let full = text.strip_prefix("K10").and_then(|text| text.split_once("::"));
+        let (ca_hash, user, rest) = match full {
+            Some((hash, rest)) => match rest.split_once(':') {
+                Some((user, password)) => (Some(hash), Some(user), password),
+                None => (Some(hash), None, rest),
+            },
+            None => (None, None, text),
         };
-        let (kind, credential) = match rest.split_once(':') {
-            Some(("node", password)) => (TokenKind::Agent, Credential::Password(password)),
-            Some(("server", password)) => (TokenKind::Server, Credential::Password(password)),
-            Some((_, password)) => (TokenKind::Password, Credential::Password(password)),
+        let (kind, credential) = match user {
+            Some("node") => (TokenKind::Agent, Credential::Password(rest)),
+            Some("server") => (TokenKind::Server, Credential::Password(rest)),
             None if is_bootstrap(rest) => (TokenKind::Bootstrap, Credential::Bootstrap(rest)),
-            None => (TokenKind::Password, Credential::Password(rest)),
+            _ => (TokenKind::Password, Credential::Password(rest)),
         };
         Self {
             ca_hash,
@@ -74,6 +78,8 @@ mod tests {
                 Bootstrap(BOOTSTRAP),
             ),
             ("secret", None, TokenKind::Password, Password("secret")),
+            ("server:x", None, TokenKind::Password, Password("server:x")),
+            ("a::b:c", None, TokenKind::Password, Password("a::b:c")),
             (BOOTSTRAP, None, TokenKind::Bootstrap, Bootstrap(BOOTSTRAP)),
         ] {
             let token = Token::read(text);
