@@ -3,7 +3,7 @@
 
 use futures::future::join_all;
 
-use super::capacity::{self, Demand};
+use super::capacity::{self, Configured, Demand};
 use super::finding::Finding;
 use super::size::{Memory, Size};
 use crate::config::{Config, GroupConfig};
@@ -15,12 +15,13 @@ use crate::slicer::{self, Client, HostInfo};
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let looks = join_all(config.groups.iter().map(|group| look(config, group))).await;
-    let (mut findings, mut demands) = (Vec::new(), Vec::new());
-    for (of_group, demand) in looks {
+    let (mut findings, mut groups) = (Vec::new(), Vec::new());
+    for (group, (of_group, demand)) in config.groups.iter().zip(looks) {
         findings.extend(of_group);
-        demands.extend(demand);
+        let host = group.endpoint.to_string();
+        groups.push(Configured { host, demand });
     }
-    findings.extend(capacity::check(&demands));
+    findings.extend(capacity::check(&groups));
     findings
 }
 
@@ -231,19 +232,25 @@ impl About<'_> {
     }
 
     fn demand(&self, size: Size, answers: &Answers) -> Demand {
-        let vms = answers.vms.iter().flatten();
-        let others = vms.filter(|vm| self.is_of_others(vm)).map(|vm| Size {
-            cpus: vm.cpus.unwrap_or_default().into(),
-            ram_bytes: vm.ram_bytes.unwrap_or_default(),
-            gpus: 0,
-        });
+        let others = |vms: &Vec<Vm>| {
+            let vms = vms.iter().filter(|vm| self.is_of_others(vm));
+            vms.map(size_of).collect()
+        };
         Demand {
-            host: self.group.endpoint.to_string(),
             host_group: self.group.spec.host_group.clone(),
             most: self.group.spec.limits.max,
             size,
-            others: others.collect(),
+            others: answers.vms.as_ref().ok().map(others),
         }
+    }
+}
+
+/// What a VM takes, as far as the host tells.
+fn size_of(vm: &Vm) -> Size {
+    Size {
+        cpus: vm.cpus.unwrap_or_default().into(),
+        ram_bytes: vm.ram_bytes.unwrap_or_default(),
+        gpus: 0,
     }
 }
 
