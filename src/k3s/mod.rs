@@ -1,20 +1,21 @@
 //! The K3s server as an agent first meets it, for `check`: is it there, is it the one that the token names, and does
 //! it take the token? Nothing of the Kubernetes API.
 
+mod bundle;
 mod token;
 
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, StatusCode};
+use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
-use sha2::{Digest as _, Sha256};
 
+use bundle::Bundle;
 pub use token::TokenKind;
 use token::{Credential, Token};
 
-/// How long the server may take for an answer. It is asked twice, and nobody likes to wait longer for a check.
+/// How long the server may take for an answer. It is asked a few times, and nobody likes to wait longer for a check.
 const TIMEOUT: Duration = Duration::from_secs(7);
 /// More than any bundle of certificates.
 const MAX_BYTES: usize = 1 << 20;
@@ -73,46 +74,66 @@ pub enum K3sError {
 /// A token with which agents can join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Whether the token names the server's CA. Otherwise agents trust whichever server answers.
-    pub ca_proved: bool,
+    /// Why agents trust the server.
+    pub trust: Trust,
     /// What the token is for.
     pub kind: TokenKind,
+}
+
+/// Why agents trust the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The token names its CA.
+    Token,
+    /// An authority of this system vouches for it. Agents whose system knows the authority, too, do not look at the CA
+    /// that the token names.
+    System,
+    /// The token names no CA: they trust whichever server answers.
+    Anybody,
 }
 
 /// Asks the server whether agents with this token could join.
 ///
 /// # Errors
-/// See [`K3sError`]. The token is sent only to a server whose CA it names, or if it names none.
+/// See [`K3sError`]. The token is sent only to a server whose CA it names or that the system trusts, or if it names
+/// none.
 pub async fn try_to_join(url: &str, token: &SecretString) -> Result<Accepted, K3sError> {
     let token = Token::read(token.expose_secret());
+    let (known, trust) = match trusted_by_token(url, &token).await {
+        Ok(trusted) => trusted,
+        Err(wrong @ (K3sError::Tls { .. } | K3sError::WrongCa { .. })) => {
+            (trusted_by_system(url).await.ok_or(wrong)?, Trust::System)
+        }
+        Err(other) => return Err(other),
+    };
+    log_in(&known, url, &token.credential).await?;
+    let kind = token.kind;
+    Ok(Accepted { trust, kind })
+}
+
+/// A client that trusts what the server calls its CA, if the token names that or none.
+async fn trusted_by_token(url: &str, token: &Token<'_>) -> Result<(Client, Trust), K3sError> {
     // The CA is not known yet: that is what this asks for, as agents do.
     let stranger = client(url, |builder| builder.tls_danger_accept_invalid_certs(true))?;
-    let bundle = get(&stranger, url, "/cacerts").await?;
-    // Before the hash is looked at: that of a page says nothing about the token.
-    let roots = certificates(url, &bundle)?;
-    if token.ca_hash.is_some_and(|hash| !is_hash_of(hash, &bundle)) {
-        return Err(K3sError::WrongCa { url: url.to_owned() });
-    }
+    // Read before the hash is looked at: that of a page says nothing about the token.
+    let bundle = Bundle::read(get(&stranger, url, "/cacerts").await?)
+        .ok_or_else(|| not_k3s(url, "/cacerts holds no certificates"))?;
+    let (roots, trust) = match token.ca_hash {
+        Some(hash) => (bundle.proved_by(hash), Trust::Token),
+        None => (Some(bundle.all()), Trust::Anybody),
+    };
+    let roots = roots.ok_or_else(|| K3sError::WrongCa { url: url.to_owned() })?;
     let known = client(url, |builder| builder.tls_certs_only(roots))?;
-    log_in(&known, url, &token.credential).await?;
-    Ok(Accepted {
-        ca_proved: token.ca_hash.is_some(),
-        kind: token.kind,
-    })
+    get(&known, url, "/cacerts").await?;
+    Ok((known, trust))
 }
 
-fn certificates(url: &str, bundle: &[u8]) -> Result<Vec<Certificate>, K3sError> {
-    let found = Certificate::from_pem_bundle(bundle).unwrap_or_default();
-    if found.is_empty() {
-        return Err(not_k3s(url, "/cacerts holds no certificates"));
-    }
-    Ok(found)
-}
-
-fn is_hash_of(hash: &str, bundle: &[u8]) -> bool {
-    let digest = Sha256::digest(bundle);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.eq_ignore_ascii_case(hash)
+/// A client that trusts the authorities of this system, if one of them vouches for the server.
+async fn trusted_by_system(url: &str) -> Option<Client> {
+    // There is none where there are no authorities.
+    let client = client(url, |builder| builder).ok()?;
+    get(&client, url, "/cacerts").await.ok()?;
+    Some(client)
 }
 
 async fn log_in(client: &Client, url: &str, credential: &Credential<'_>) -> Result<(), K3sError> {

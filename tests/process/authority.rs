@@ -16,6 +16,8 @@ pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its own certificate, PEM.
     pub(crate) pem: String,
+    /// The same as DER.
+    pub(crate) der: Vec<u8>,
 }
 
 /// A certificate with its key, PEM.
@@ -26,14 +28,24 @@ pub(crate) struct Leaf {
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::new(params, key);
-        Self { issuer, pem }
+        let (params, key) = (authority(name), KeyPair::generate().unwrap());
+        let made = params.self_signed(&key).unwrap();
+        Self {
+            pem: made.pem(),
+            der: made.der().to_vec(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// Another authority, whose certificate this one signs.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        let (params, key) = (authority(name), KeyPair::generate().unwrap());
+        let made = params.signed_by(&key, &self.issuer).unwrap();
+        Self {
+            pem: made.pem(),
+            der: made.der().to_vec(),
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// A certificate for a server of this name or address.
@@ -84,6 +96,15 @@ impl Authority {
             key: key.serialize_pem(),
         }
     }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
 }
 
 fn client() -> CertificateParams {

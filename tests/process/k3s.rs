@@ -36,6 +36,12 @@ impl K3s {
 
     /// One that shows this certificate, and calls this its CA.
     pub(crate) async fn showing(leaf: Leaf, ca: String) -> Self {
+        let named = ca.clone();
+        Self::named_by(named.as_bytes(), leaf, ca).await
+    }
+
+    /// One whose tokens hold the hash of `named`.
+    pub(crate) async fn named_by(named: &[u8], leaf: Leaf, ca: String) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -45,7 +51,7 @@ impl K3s {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let digest = Sha256::digest(&ca);
+        let digest = Sha256::digest(named);
         let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), ca));
         Self { url, hash }

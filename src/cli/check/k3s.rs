@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use crate::config::GlobalConfig;
-use crate::k3s::{self, Accepted, K3sError, TokenKind};
+use crate::k3s::{self, Accepted, K3sError, TokenKind, Trust};
 
 const SUBJECT: &str = "k3s";
 
@@ -18,14 +18,20 @@ pub(super) async fn check(global: &GlobalConfig) -> Vec<Finding> {
 }
 
 fn judge(url: &str, accepted: Accepted) -> Vec<Finding> {
-    let mut findings = vec![if accepted.ca_proved {
-        Finding::ok(SUBJECT, format!("{url} is the cluster of k3s-token and accepts it"))
-    } else {
-        Finding::warn(
+    let mut findings = vec![match accepted.trust {
+        Trust::Token => Finding::ok(SUBJECT, format!("{url} is the cluster of k3s-token and accepts it")),
+        Trust::System => Finding::ok(
+            SUBJECT,
+            format!(
+                "{url} accepts k3s-token; its certificate is of an authority that this system trusts, as that of the \
+                 VMs must, too"
+            ),
+        ),
+        Trust::Anybody => Finding::warn(
             SUBJECT,
             format!("{url} accepts k3s-token, but the token names no CA: agents would trust any server"),
             format!("use the long form, K10..., from {AGENT_TOKEN}"),
-        )
+        ),
     }];
     match accepted.kind {
         TokenKind::Agent | TokenKind::Password => {}

@@ -1,8 +1,9 @@
 //! Each thing broken in turn between `check` and the K3s server, and what it says of tokens that work.
 
-use super::{assert_lines, assert_one_failure, check, global_with};
+use super::{assert_lines, assert_one_failure, check, global_of, global_with};
 use crate::authority::Authority;
 use crate::k3s::K3s;
+use crate::program::{Folder, Program};
 use crate::strangers::web_server;
 use crate::support::*;
 
@@ -95,4 +96,50 @@ async fn a_token_that_works_but_proves_too_little_allows_too_much_or_expires_is_
         let config = global_with(&k3s.url, &token) + &nodegroup("agents", &host.running.url, "");
         assert_lines(&check(&config).await, 0, &[("ok", "node group agents"), ("warn", said)]);
     }
+}
+
+#[tokio::test]
+async fn a_ca_below_a_root_is_named_by_the_root_alone() {
+    let (root, host) = (Authority::new("root"), host("agents").await);
+    let ca = root.below("k3s-server-ca");
+    let bundle = format!("{}{}", ca.pem, root.pem);
+    let group = nodegroup("agents", &host.running.url, "");
+    let rooted = K3s::named_by(&root.der, ca.server("127.0.0.1"), bundle.clone()).await;
+    let wanted = [("ok", "is the cluster of k3s-token and accepts it")];
+    assert_lines(&check(&(global_of(&rooted) + &group)).await, 0, &wanted);
+    let of_text = K3s::showing(ca.server("127.0.0.1"), bundle.clone()).await;
+    let said = "is not the one that k3s-token names";
+    let ended = check(&(global_of(&of_text) + &group)).await;
+    assert_one_failure(&ended, ["k3s", said, "from the same cluster"]);
+    // Whoever knows the bundle may add to it, and must not get to know the token.
+    let other = Authority::new("other");
+    let longer = format!("{bundle}{}", other.pem);
+    let impostor = K3s::named_by(&root.der, other.server("127.0.0.1"), longer).await;
+    let ended = check(&(global_of(&impostor) + &group)).await;
+    assert_one_failure(&ended, ["k3s", "agents would not trust", "--tls-san"]);
+}
+
+#[tokio::test]
+async fn a_server_that_the_system_trusts_needs_no_ca_of_its_own() {
+    let (public, ca, host) = (Authority::new("public"), Authority::new("k3s"), host("agents").await);
+    let k3s = K3s::showing(public.server("127.0.0.1"), ca.pem.clone()).await;
+    let folder = Folder::with_config("");
+    std::fs::write(folder.path("system.pem"), &public.pem).unwrap();
+    let system = [("SSL_CERT_FILE", folder.path("system.pem").to_str().unwrap().to_owned())];
+    let system = system.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let arguments = ["check", "--without-kubernetes", "--cloud-config", folder.config()];
+    let group = nodegroup("agents", &host.running.url, "");
+    // Nor do agents look at the CA that the token names.
+    let other = K3s::start().await;
+    for token in [k3s.token(), other.token(), "right-password".to_owned()] {
+        folder.write_config(&(global_with(&k3s.url, &token) + &group));
+        let ended = Program::start(&arguments, &system).end().await;
+        let wanted = [("ok", "its certificate is of an authority that this system trusts")];
+        assert_lines(&ended, 0, &wanted);
+        let elsewhere = Program::start(&arguments, &[]).end().await;
+        assert_eq!(elsewhere.code, Some(1), "{}", elsewhere.stdout);
+    }
+    folder.write_config(&(global_with(&k3s.url, &k3s.wrong_token()) + &group));
+    let ended = Program::start(&arguments, &system).end().await;
+    assert_one_failure(&ended, ["k3s", "refuses k3s-token (401)", "agent-token"]);
 }
