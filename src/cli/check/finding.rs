@@ -34,7 +34,7 @@ pub(super) struct Finding {
     pub(super) subject: String,
     /// What was found.
     pub(super) text: String,
-    /// What to do about it.
+    /// What to do about it. What is wrong with the configuration says that in its text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) remedy: Option<String>,
 }
