@@ -16,14 +16,15 @@
 //! ```
 //!
 //! Arrows point down only. [`provider::ports`] is what the provider needs of the outside; `slicer` and `kubernetes`
-//! implement it. [`metrics`], [`secret`], `looks`, `seats` and `seldom` are leaves that several modules use; [`k3s`] serves
-//! `check` alone.
+//! implement it. [`metrics`], [`secret`], `file`, `looks`, `seats` and `seldom` are leaves that several modules use;
+//! [`k3s`] serves `check` alone.
 
 pub mod admin;
 pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod domain;
+mod file;
 pub mod grpc;
 pub mod k3s;
 pub mod kubernetes;

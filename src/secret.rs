@@ -2,12 +2,14 @@
 //! Nothing here shows a secret: not `Debug`, not an error.
 
 use std::fmt;
-use std::io::Read as _;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::file;
 
 /// Longest secret file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -15,7 +17,7 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// A secret file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// It cannot be opened or read.
+    /// It cannot be opened or read, or is no regular file.
     #[error("cannot read {path}: {source}")]
     Unreadable {
         /// The file.
@@ -113,20 +115,17 @@ impl PartialEq for SecretSource {
     }
 }
 
-fn read_file(path: &Path) -> Result<SecretString, SecretError> {
-    let unreadable = |source| SecretError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let mut text = String::new();
-    // Not by its length: a device or a pipe has none.
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
-        return Err(SecretError::TooLong { path: path.to_owned() });
+fn unreadable(path: &Path, source: io::Error) -> SecretError {
+    let path = path.to_owned();
+    if source.kind() == ErrorKind::FileTooLarge {
+        return SecretError::TooLong { path };
     }
+    SecretError::Unreadable { path, source }
+}
+
+fn read_file(path: &Path) -> Result<SecretString, SecretError> {
+    let bytes = file::read(path, MAX_FILE_BYTES).map_err(|source| unreadable(path, source))?;
+    let text = str::from_utf8(&bytes).map_err(|_| unreadable(path, io::Error::other("not UTF-8")))?;
     // Secrets made with `echo` end in a newline.
     let secret = text.trim();
     if secret.is_empty() {

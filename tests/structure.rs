@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module of the crate may use of the others.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("domain", &[]),
-    ("secret", &[]),
+    ("file", &[]),
+    ("secret", &["file"]),
     ("looks", &[]),
     ("seats", &[]),
     ("seldom", &[]),
@@ -18,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("metrics", &["domain"]),
     ("bootstrap", &["domain"]),
     ("simulator", &["domain"]),
-    ("config", &["domain", "looks", "secret"]),
+    ("config", &["domain", "file", "looks", "secret"]),
     ("slicer", &["domain", "metrics", "provider::ports", "secret"]),
     ("kubernetes", &["domain", "provider::ports", "simulator"]),
     ("provider", &["domain", "config", "bootstrap", "secret", "metrics"]),
@@ -27,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     (
         "server",
         &[
-            "admin", "config", "grpc", "looks", "metrics", "provider", "seats", "seldom", "slicer",
+            "admin", "config", "file", "grpc", "looks", "metrics", "provider", "seats", "seldom", "slicer",
         ],
     ),
 ];

@@ -1,6 +1,6 @@
 //! `[global]`: text becomes [`GlobalConfig`].
 
-use std::io::Read;
+use std::io::ErrorKind;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -15,6 +15,7 @@ use super::token::{self, TokenKeys};
 use super::{GlobalConfig, address, value};
 use crate::domain::ids::ClusterId;
 use crate::domain::spec::{JoinSettings, K3sVersion};
+use crate::file;
 
 const TOKEN: TokenKeys = TokenKeys {
     value: keys::K3S_TOKEN,
@@ -111,26 +112,20 @@ fn k3s_channel(text: &str) -> Result<String, Fault> {
 
 /// Reads the bundle now, so that a wrong one is noticed before the first connection.
 fn ca_bundle(text: &str, paths: &Paths) -> Result<Vec<u8>, Fault> {
-    let unreadable = |error: std::io::Error| {
-        let path = shown(text);
-        Fault::new(format!(
-            "{path} cannot be read ({error}); expected a PEM file of certificates"
-        ))
-    };
-    let file = std::fs::File::open(paths.resolve(text)?).map_err(unreadable)?;
-    let mut pem = Vec::new();
-    file.take(LARGEST_BUNDLE + 1)
-        .read_to_end(&mut pem)
-        .map_err(unreadable)?;
-    if u64::try_from(pem.len()).is_ok_and(|length| length > LARGEST_BUNDLE) {
-        return Err(Fault::of(
-            text,
-            "is too large",
-            format_args!("a PEM file of at most {LARGEST_BUNDLE} bytes"),
-        ));
-    }
+    let pem = file::read(&paths.resolve(text)?, LARGEST_BUNDLE).map_err(|error| no_bundle(text, &error))?;
     check_certificates(&pem).map_err(|what| Fault::of(text, &what, "a PEM file with at least one certificate"))?;
     Ok(pem)
+}
+
+fn no_bundle(text: &str, error: &std::io::Error) -> Fault {
+    if error.kind() == ErrorKind::FileTooLarge {
+        let expected = format_args!("a PEM file of at most {LARGEST_BUNDLE} bytes");
+        return Fault::of(text, "is too large", expected);
+    }
+    let path = shown(text);
+    Fault::new(format!(
+        "{path} cannot be read ({error}); expected a PEM file of certificates"
+    ))
 }
 
 fn check_certificates(pem: &[u8]) -> Result<(), String> {

@@ -31,7 +31,7 @@ mod unknown;
 mod value;
 mod watch;
 
-use std::io::Read;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -40,6 +40,7 @@ use self::paths::Paths;
 pub use self::watch::{Change, Watch};
 use crate::domain::ids::ClusterId;
 use crate::domain::spec::{Endpoint, JoinSettings, NodeGroupSpec};
+use crate::file;
 use crate::secret::SecretSource;
 
 /// Largest configuration file that is read, in bytes: thousands of groups.
@@ -48,23 +49,9 @@ const LARGEST_FILE: u64 = 1024 * 1024;
 /// Reads and checks the configuration file at `path`, and the files that it names.
 ///
 /// # Errors
-/// The file cannot be read, is over 1 MiB or not UTF-8; or as [`parse`].
+/// The file cannot be read, is no regular file, over 1 MiB or not UTF-8; or as [`parse`].
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable {
-        file: path.to_owned(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST_FILE) {
-        return Err(ConfigError::TooLarge {
-            file: path.to_owned(),
-            limit: LARGEST_FILE,
-        });
-    }
+    let bytes = file::read(path, LARGEST_FILE).map_err(|source| unreadable(path, source))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| ConfigError::NotUtf8 {
         file: path.to_owned(),
         line: 1 + bytes
@@ -74,6 +61,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
             .count(),
     })?;
     parse(text, path)
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> ConfigError {
+    let file = path.to_owned();
+    if source.kind() == ErrorKind::FileTooLarge {
+        let limit = LARGEST_FILE;
+        return ConfigError::TooLarge { file, limit };
+    }
+    ConfigError::Unreadable { file, source }
 }
 
 /// Checks a configuration text. `file` is what errors call it, and its folder is where relative paths of `ca-bundle`,

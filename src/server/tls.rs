@@ -1,6 +1,6 @@
 //! mTLS: the server's certificate and the authority of its clients, replaceable while connections live on.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,10 +13,10 @@ use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use super::client_names;
+use crate::file;
 use crate::looks::Looks;
 
-/// Most bytes of a file: room for several hundred certificates. They are read every few seconds by the task that also
-/// hears signals, and must not hold it up, whatever the paths have come to lead to.
+/// Most bytes of a file: room for several hundred certificates.
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// The PEM files of mTLS.
@@ -34,6 +34,7 @@ pub struct TlsFiles {
 
 impl TlsFiles {
     fn read(&self) -> Pem {
+        let read = |path: &Path| file::read(path, MAX_FILE);
         Pem {
             cert: read(&self.cert),
             key: read(&self.key),
@@ -184,38 +185,4 @@ fn certificates(file: &File<'_>) -> Result<Vec<CertificateDer<'static>>, TlsErro
 
 fn private_key(file: &File<'_>) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(file.bytes()?).map_err(|error| file.fault(&error))
-}
-
-/// A file of at most [`MAX_FILE`] bytes. Not a pipe: opening one may take for ever, and it is read only once.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a file"));
-    }
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(read).is_ok_and(|read| read <= MAX_FILE) {
-        Ok(bytes)
-    } else {
-        Err(io::Error::other(format!("longer than {MAX_FILE} bytes")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_read_up_to_a_mebibyte_and_what_is_no_file_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cert.pem");
-        let with = |length| {
-            std::fs::write(&path, vec![b'x'; length]).unwrap();
-            read(&path).map(|bytes| bytes.len()).map_err(|error| error.to_string())
-        };
-        assert_eq!(with(1 << 20), Ok(1 << 20));
-        assert_eq!(with((1 << 20) + 1), Err("longer than 1048576 bytes".to_owned()));
-        for other in ["/dev/zero", "/dev", "/nowhere"] {
-            assert!(read(Path::new(other)).is_err(), "{other}");
-        }
-    }
 }

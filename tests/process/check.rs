@@ -152,11 +152,11 @@ async fn each_thing_wrong_with_the_configuration_is_a_failing_line_and_ends_with
         ),
         (
             of_group("slicer-token-file = /"),
-            "slicer-token-file: names a file that cannot be read (Is a directory",
+            "slicer-token-file: names a file that cannot be read (not a regular file)",
         ),
         (
             of_group("slicer-token-file = /dev/null"),
-            "slicer-token-file: names an empty file; it must hold the token",
+            "slicer-token-file: names a file that cannot be read (not a regular file)",
         ),
         (
             of_global("k3s-token-file = nowhere"),
@@ -168,7 +168,7 @@ async fn each_thing_wrong_with_the_configuration_is_a_failing_line_and_ends_with
         ),
         (
             of_global("k3s-token = x\nca-bundle = /dev/null"),
-            "ca-bundle: \"/dev/null\" holds no certificate",
+            "ca-bundle: \"/dev/null\" cannot be read (not a regular file)",
         ),
         (http, "k3s-url: is not https"),
         (of_global(""), "k3s-token: is missing; add k3s-token or k3s-token-file"),
@@ -188,6 +188,32 @@ async fn each_thing_wrong_with_the_configuration_is_a_failing_line_and_ends_with
         let ended = check(&config).await;
         assert_lines(&ended, 2, &[("fail", "configuration: "), ("fail", said)]);
         assert_eq!(ended.stdout.lines().count(), 1, "{}", ended.stdout);
+    }
+}
+
+/// Opening a pipe takes until somebody writes to it.
+#[tokio::test]
+async fn a_pipe_in_place_of_a_file_is_told_at_once() {
+    let folder = Folder::with_config("");
+    folder.make_pipe("pipe");
+    let pipe = folder.path("pipe").to_str().unwrap().to_owned();
+    let ended = run(&["check", "--cloud-config", &pipe]).await;
+    let said = "pipe: cannot be read: not a regular file";
+    assert_lines(&ended, 2, &[("fail", said)]);
+    for (key, wrong) in [
+        (
+            "slicer-token-file",
+            "names a file that cannot be read (not a regular file)",
+        ),
+        ("ca-bundle", "\"pipe\" cannot be read (not a regular file)"),
+    ] {
+        let group = "[nodegroup \"agents\"]\nslicer-url = http://127.0.0.1:1\n";
+        folder.write_config(&match key {
+            "ca-bundle" => global("ca-bundle = pipe") + group + "slicer-token = x\n",
+            key => format!("{}{group}{key} = pipe\n", global("")),
+        });
+        let ended = check_in(&folder, &["--without-kubernetes"]).await;
+        assert_lines(&ended, 2, &[("fail", &format!("{key}: {wrong}"))]);
     }
 }
 

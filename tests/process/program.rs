@@ -272,6 +272,14 @@ impl Folder {
         self.dir.path().join(name)
     }
 
+    /// Puts a pipe that nobody writes to into the folder, also in place of a file.
+    pub(crate) fn make_pipe(&self, name: &str) {
+        let path = self.path(name);
+        let _ = std::fs::remove_file(&path);
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+    }
+
     /// The address of a unix socket in the folder.
     pub(crate) fn socket(&self, name: &str) -> String {
         unix(&self.path(name))

@@ -6,7 +6,7 @@ use slicer_cloud_provider::grpc::pb::NodeGroupsRequest;
 use slicer_cloud_provider::simulator::{Fault, FaultKind, RouteClass};
 use tokio::net::TcpStream;
 
-use crate::program::{Ended, Serving};
+use crate::program::{Ended, Folder, Serving};
 use crate::support::*;
 
 /// Kubernetes gives 30 s; an upgrade should not take them.
@@ -46,6 +46,29 @@ async fn a_host_that_hangs_does_not_hold_the_server() {
         host.simulator.faults().iter().any(|fault| fault.hits > 0).then_some(())
     })
     .await;
+    assert_stopped(&serving.stop("TERM").await);
+}
+
+#[tokio::test]
+async fn pipes_in_place_of_files_hold_neither_the_server_nor_its_end() {
+    let host = host("agents").await;
+    let group = nodegroup("agents", &host.running.url, "");
+    let config = global("") + &group.replace(&format!("slicer-token = {SLICER_TOKEN}"), "slicer-token-file = token");
+    let folder = Folder::with_config(&config);
+    std::fs::write(folder.path("token"), SLICER_TOKEN).unwrap();
+    let mut serving = Serving::start_in(folder, "127.0.0.1:0", &[]).await;
+    let mut client = serving.client().await;
+    wait_for_group(&mut client, "agents").await;
+    for (count, name) in ["token", "cloud-config"].into_iter().enumerate() {
+        serving.folder.make_pipe(name);
+        let refused = "the new configuration is refused; the old one stays";
+        let line = serving.program.logged(refused, count + 1).await;
+        assert!(line["error"].as_str().unwrap().contains("not a regular file"), "{line}");
+    }
+    // With the token as it was.
+    increase(&mut client, "agents", 1).await.unwrap();
+    assert!(host.simulator.wait_for_vms(SOON, |vms| vms.len() == 1).await);
+    assert_eq!(serving.page("/healthz").await.status, 200);
     assert_stopped(&serving.stop("TERM").await);
 }
 
