@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::CliError;
 use super::args::{KubernetesArgs, ServeArgs};
 use crate::config::{self, Change};
-use crate::kubernetes::{ClientConfig, KubeconfigSource, KubernetesCluster, NoCluster};
+use crate::kubernetes::{ConnectError, KubeconfigSource, KubernetesCluster, NoCluster};
 use crate::provider::Timings;
 use crate::provider::ports::Cluster;
 use crate::server::{Options, Server};
@@ -40,7 +40,11 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
     };
     let mut signals = Signals::listen()?;
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let cluster = connect(args.kubernetes, &tracker, &shutdown).await?;
+    let cluster = tokio::select! {
+        cluster = connect(args.kubernetes, &tracker, &shutdown) => cluster?,
+        // What it waits for is no reason to live on.
+        Told::Stop = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
     let mut server = Server::start(&config, &options, cluster, tracker, shutdown)
         .await
         .map_err(|error| CliError::Failed(error.to_string()))?;
@@ -89,12 +93,13 @@ async fn connect(
     let source = args
         .kubeconfig
         .map_or(KubeconfigSource::Inferred, KubeconfigSource::File);
-    let config = ClientConfig::load(&source)
-        .await
-        .map_err(|error| CliError::Usage(error.to_string()))?;
-    let cluster = KubernetesCluster::start(&config, tracker, shutdown.clone())
-        .map_err(|error| CliError::Failed(error.to_string()))?;
-    Ok(Arc::new(cluster))
+    match KubernetesCluster::connect(source, tracker, shutdown.clone()).await {
+        Ok(cluster) => Ok(Arc::new(cluster)),
+        Err(error @ (ConnectError::Client { .. } | ConnectError::Hangs { .. })) => {
+            Err(CliError::Failed(error.to_string()))
+        }
+        Err(error) => Err(CliError::Usage(error.to_string())),
+    }
 }
 
 /// What a signal tells.

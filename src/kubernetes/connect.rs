@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
@@ -18,6 +19,16 @@ pub enum KubeconfigSource {
     /// `~/.kube/config` is not tried: the cluster that somebody's kubectl happens to point to is not to be acted on
     /// by accident.
     Inferred,
+}
+
+/// `the kubeconfig /path`, for messages.
+impl fmt::Display for KubeconfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "the kubeconfig {}", path.display()),
+            Self::Inferred => f.write_str("the kubeconfig of KUBECONFIG"),
+        }
+    }
 }
 
 /// Why the way to the API server is not known. Never holds a credential.
@@ -52,6 +63,14 @@ pub enum ConnectError {
         /// What is wrong: certificates, keys, credentials.
         reason: String,
     },
+    /// Something on the way does not end.
+    #[error("{what} does not end within {} s", within.as_secs())]
+    Hangs {
+        /// What: a plugin for credentials, or the reading of a file.
+        what: String,
+        /// How long it was waited for.
+        within: Duration,
+    },
 }
 
 /// The way to the API server: its URL, whom to trust, credentials.
@@ -81,6 +100,11 @@ impl ClientConfig {
             url.scheme_str().unwrap_or("http"),
             url.authority().map_or("", host_and_port)
         )
+    }
+
+    /// The command that the kubeconfig names to get credentials from.
+    pub(super) fn plugin(&self) -> Option<&str> {
+        self.0.auth_info.exec.as_ref()?.command.as_deref()
     }
 
     pub(super) fn to_kube(&self) -> kube::Config {

@@ -30,10 +30,12 @@ mod watch;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use kube::Client;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,6 +61,9 @@ pub const LOG_FILTER: &str = "kube_client=off,kube_runtime=off,rustls_platform_v
 /// has others to serve.
 const NODE_REQUESTS: usize = 8;
 
+/// How long the kubeconfig and its credential plugin may take, each.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
 /// The cluster behind a Kubernetes API server, watched from the moment it is started.
 pub struct KubernetesCluster {
     client: Client,
@@ -71,9 +76,29 @@ pub struct KubernetesCluster {
 }
 
 impl KubernetesCluster {
+    /// Finds the way to the API server, and [starts](Self::start).
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientConfig::load`] and [`Self::start`], or if that takes too long: a kubeconfig may be no file but a pipe, and
+    /// name a command that gets the credentials and may wait for somebody to log in.
+    pub async fn connect(
+        source: KubeconfigSource,
+        tracker: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ConnectError> {
+        let (runtime, tracker, named) = (Handle::current(), tracker.clone(), source.to_string());
+        let load = move || runtime.block_on(ClientConfig::load(&source));
+        let config = blocking(format!("reading {named}"), load).await?;
+        let plugin = config.plugin().unwrap_or_default();
+        let what = format!("the credential plugin {plugin:?} of {named}");
+        blocking(what, move || Self::start(&config, &tracker, shutdown)).await
+    }
+
     /// Starts to watch the Nodes and to ask for the version, in tasks of `tracker` that end with `shutdown`.
     ///
-    /// Does not wait for the API server, and does not mind whether it is up. Must be called within a Tokio runtime.
+    /// Does not wait for the API server, and does not mind whether it is up, but for the kubeconfig's credential plugin.
+    /// Must be called within a Tokio runtime.
     ///
     /// # Errors
     ///
@@ -137,6 +162,21 @@ impl KubernetesCluster {
     #[must_use]
     pub fn api_url(&self) -> &str {
         &self.api_url
+    }
+}
+
+/// Does `work` on a thread of its own, which is left alone if it does not end in time. `what` is what the error calls it.
+async fn blocking<T: Send + 'static>(
+    what: String,
+    work: impl FnOnce() -> Result<T, ConnectError> + Send + 'static,
+) -> Result<T, ConnectError> {
+    match tokio::time::timeout(READY_WITHIN, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+        Err(_elapsed) => Err(ConnectError::Hangs {
+            what,
+            within: READY_WITHIN,
+        }),
     }
 }
 

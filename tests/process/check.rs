@@ -2,7 +2,7 @@
 //! there must be one line that says what, where and what to do, and nothing secret in it.
 
 mod hosts; //      the Slicer hosts
-mod kubernetes; // the Kubernetes API
+pub(crate) mod kubernetes; // the Kubernetes API
 mod servers; //    the K3s server
 
 use std::time::Duration;

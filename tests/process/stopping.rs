@@ -6,7 +6,8 @@ use slicer_cloud_provider::grpc::pb::NodeGroupsRequest;
 use slicer_cloud_provider::simulator::{Fault, FaultKind, RouteClass};
 use tokio::net::TcpStream;
 
-use crate::program::{Ended, Folder, Serving};
+use crate::check::kubernetes::kubeconfig_with_plugin;
+use crate::program::{Ended, Folder, Program, Serving};
 use crate::support::*;
 
 /// Kubernetes gives 30 s; an upgrade should not take them.
@@ -70,6 +71,31 @@ async fn pipes_in_place_of_files_hold_neither_the_server_nor_its_end() {
     assert!(host.simulator.wait_for_vms(SOON, |vms| vms.len() == 1).await);
     assert_eq!(serving.page("/healthz").await.status, 200);
     assert_stopped(&serving.stop("TERM").await);
+}
+
+#[tokio::test]
+async fn credentials_that_never_come_end_the_server_with_an_error_and_hold_no_signal() {
+    let folder = Folder::with_config(&(global("") + &nodegroup("agents", "http://127.0.0.1:1", "")));
+    let path = kubeconfig_with_plugin(&folder, "/bin/sleep", "60");
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--kubeconfig",
+        &path,
+    ];
+    let arguments = [&arguments[..], &["--cloud-config", folder.config()]].concat();
+    let program = Program::start(&arguments, &[]);
+    let stopped = Program::start(&arguments, &[]);
+    // Late enough for the signal to be listened for.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stopped.signal("TERM").await;
+    assert_stopped(&stopped.end().await);
+    let ended = program.end().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("does not end within 10 s"), "{}", ended.stderr);
 }
 
 #[tokio::test]

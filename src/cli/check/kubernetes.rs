@@ -9,7 +9,7 @@ use super::finding::Finding;
 use super::version;
 use crate::cli::args::KubernetesArgs;
 use crate::domain::spec::JoinSettings;
-use crate::kubernetes::{ClientConfig, ConnectError, KubeconfigSource, KubernetesCluster, Right};
+use crate::kubernetes::{ConnectError, KubeconfigSource, KubernetesCluster, Right};
 use crate::provider::ports::Cluster as _;
 
 const SUBJECT: &str = "kubernetes";
@@ -30,7 +30,7 @@ pub(super) async fn check(join: &JoinSettings, args: KubernetesArgs) -> Vec<Find
     let source = args
         .kubeconfig
         .map_or(KubeconfigSource::Inferred, KubeconfigSource::File);
-    let findings = match start(&source, &shutdown).await {
+    let findings = match KubernetesCluster::connect(source, &TaskTracker::new(), shutdown.clone()).await {
         Ok(cluster) => ask(join, &cluster).await,
         Err(error) => vec![
             Finding::fail(SUBJECT, error.to_string(), remedy(&error)),
@@ -47,13 +47,12 @@ fn remedy(error: &ConnectError) -> &'static str {
         ConnectError::Kubeconfig { .. } | ConnectError::Client { .. } => {
             "take the kubeconfig of the K3s cluster; on its server it is /etc/rancher/k3s/k3s.yaml"
         }
+        ConnectError::Hangs { .. } => {
+            "see that the kubeconfig is a file, and that the command of its `exec`, run by hand, ends within seconds and asks \
+             nobody for anything; or take a kubeconfig with a certificate"
+        }
         ConnectError::ServiceAccount { .. } => "mount the service account's token into the pod, or give --kubeconfig",
     }
-}
-
-async fn start(source: &KubeconfigSource, shutdown: &CancellationToken) -> Result<KubernetesCluster, ConnectError> {
-    let config = ClientConfig::load(source).await?;
-    KubernetesCluster::start(&config, &TaskTracker::new(), shutdown.clone())
 }
 
 async fn ask(join: &JoinSettings, cluster: &KubernetesCluster) -> Vec<Finding> {

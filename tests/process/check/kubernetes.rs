@@ -1,5 +1,7 @@
 //! Each thing broken in turn between `check` and the Kubernetes API, each right missing, and versions that do not fit.
 
+use std::time::Duration;
+
 use super::{assert_lines, assert_nothing_secret, assert_one_failure, check_in, global_of, lines};
 use crate::fake_api::{FakeApi, Fault, TOKEN};
 use crate::k3s::K3s;
@@ -16,6 +18,18 @@ pub(super) fn kubeconfig(folder: &Folder, server: &str) -> String {
     );
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
+}
+
+/// Writes a kubeconfig whose credentials come from this command into the folder, and returns its path.
+pub(crate) fn kubeconfig_with_plugin(folder: &Folder, command: &str, argument: &str) -> String {
+    let path = kubeconfig(folder, "https://127.0.0.1:1");
+    let plugin = format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: {command}, args: \
+         [\"{argument}\"]}}"
+    );
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(&format!("token: {TOKEN}"), &plugin)).unwrap();
+    path
 }
 
 /// A configuration of which all is right but, perhaps, Kubernetes.
@@ -100,6 +114,25 @@ async fn a_kubeconfig_that_is_not_there_or_cannot_be_used_is_one_failing_line_th
         ),
     ] {
         assert_one_failure(&check_in(&stage.folder, flags).await, ["kubernetes", said, remedy]);
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_never_come_hold_neither_the_other_findings_nor_the_end() {
+    let stage = Stage::set("").await;
+    let plugin = kubeconfig_with_plugin(&stage.folder, "/bin/sleep", "60");
+    stage.folder.make_pipe("pipe");
+    let pipe = stage.folder.path("pipe").to_str().unwrap().to_owned();
+    for (path, said) in [
+        (&plugin, "the credential plugin \"/bin/sleep\" of the kubeconfig "),
+        (&pipe, "reading the kubeconfig "),
+    ] {
+        let ended = check_in(&stage.folder, &["--kubeconfig", path]).await;
+        let said = format!("{said}{path} does not end within 10 s");
+        assert_one_failure(&ended, ["kubernetes", &said, "the command of its `exec`"]);
+        let wanted = [("ok", "node group agents: "), ("ok", "is the cluster of k3s-token")];
+        assert_lines(&ended, 1, &wanted);
+        assert!(ended.took < Duration::from_secs(13), "{:?}", ended.took);
     }
 }
 
