@@ -106,19 +106,19 @@ fn way_to_root<'l, 'd>(links: &'l [Link<'d>]) -> Option<Vec<&'l Link<'d>>> {
     if others.iter().any(|other| other.is_root() && other.der == first.der) {
         return Some(vec![first]);
     }
-    way_on(vec![first], &mut others.iter().collect())
+    way_on(&[first], &mut others.iter().collect())
 }
 
 /// A root that signed the end of `way`, or a way on over another certificate that did. None is tried twice.
-fn way_on<'l, 'd>(way: Vec<&'l Link<'d>>, untried: &mut Vec<&'l Link<'d>>) -> Option<Vec<&'l Link<'d>>> {
+fn way_on<'l, 'd>(way: &[&'l Link<'d>], untried: &mut Vec<&'l Link<'d>>) -> Option<Vec<&'l Link<'d>>> {
     let end = way.last()?;
     let fits = |other: &Link<'d>| end.is_signed_by(other) && !way.iter().any(|link| link.is_twin_of(other));
     if let Some(root) = untried.iter().find(|other| other.is_root() && fits(other)) {
-        return Some([way.as_slice(), &[*root]].concat());
+        return Some([way, &[*root]].concat());
     }
     while let Some(next) = untried.iter().position(|other| fits(other)) {
         let next = untried.remove(next);
-        let found = way_on([way.as_slice(), &[next]].concat(), untried);
+        let found = way_on(&[way, &[next]].concat(), untried);
         if found.is_some() {
             return found;
         }
