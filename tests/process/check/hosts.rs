@@ -157,6 +157,18 @@ async fn node_groups_of_one_host_are_summed_up_beside_the_vms_of_others() {
     assert_lines(&check(&config).await, 0, &wanted);
 }
 
+#[tokio::test]
+async fn node_groups_that_cannot_be_summed_up_are_counted() {
+    let (k3s, shared) = (K3s::start().await, shared_host().await);
+    let url = &shared.running.url;
+    let config = global_of(&k3s)
+        + &nodegroup("small", url, "")
+        + &nodegroup("missing", url, "")
+        + &nodegroup("large", url, "cpus = 100");
+    let said = "max-size of 1 of its 3 node groups: 8 VMs with 16 CPUs, 32 GiB of memory;";
+    assert_lines(&check(&config).await, 1, &[("ok", said)]);
+}
+
 /// A VM of the host group `small` that carries no tag of ours.
 async fn launch_for_somebody_else(url: &str) {
     let token = SecretSource::value(SLICER_TOKEN.into());
