@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Arrows point down only. [`provider::ports`] is what the provider needs of the outside; `slicer` and `kubernetes`
-//! implement it. [`metrics`], [`secret`], `file`, `looks`, `seats` and `seldom` are leaves that several modules use;
-//! [`k3s`] serves `check` alone.
+//! implement it. [`metrics`], [`secret`], `file`, `looks`, `redact`, `seats` and `seldom` are leaves that several
+//! modules use; [`k3s`] serves `check` alone.
 
 pub mod admin;
 pub mod bootstrap;
@@ -31,6 +31,7 @@ pub mod kubernetes;
 mod looks;
 pub mod metrics;
 pub mod provider;
+mod redact;
 mod seats;
 pub mod secret;
 mod seldom;

@@ -4,13 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Longest text of a host that is shown, in characters.
+/// Longest text of somebody else that is shown, in characters.
 const MAX_SHOWN: usize = 500;
 
 const REDACTED: &str = "[REDACTED]";
 
-/// Knows the secrets that a request carried, so that a host that echoes them does not put them into our log.
-pub(super) struct Redactor {
+/// Knows the secrets that somebody was told, so that whoever echoes them does not put them into our log.
+pub(crate) struct Redactor {
     /// Each secret as it may come back: as it is, within JSON, as base64. The longest come first, because one may be
     /// part of another.
     forms: Vec<SecretString>,
@@ -18,14 +18,14 @@ pub(super) struct Redactor {
 
 impl Redactor {
     /// Redacts these secrets.
-    pub(super) fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretString>) -> Self {
+    pub(crate) fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretString>) -> Self {
         let mut forms: Vec<SecretString> = secrets.into_iter().flat_map(forms_of).collect();
         forms.sort_by_key(|form| std::cmp::Reverse(form.expose_secret().len()));
         Self { forms }
     }
 
     /// `text` without the secrets.
-    pub(super) fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         self.forms.iter().fold(text.to_owned(), |text, form| {
             if text.contains(form.expose_secret()) {
                 text.replace(form.expose_secret(), REDACTED)
@@ -37,12 +37,17 @@ impl Redactor {
 
     /// `text` as part of a message: without the secrets, on one line, at most [`MAX_SHOWN`] characters. Cut last, so
     /// that no half of a secret is left over.
-    pub(super) fn show(&self, text: &str) -> String {
-        let line: String = self.redact(text.trim()).chars().map(printable).collect();
-        match line.char_indices().nth(MAX_SHOWN) {
-            None => line,
-            Some(_) => line.chars().take(MAX_SHOWN - 1).chain(['…']).collect(),
-        }
+    pub(crate) fn show(&self, text: &str) -> String {
+        one_line(&self.redact(text.trim()), MAX_SHOWN)
+    }
+}
+
+/// `text` on one line, without what could make a terminal or a log say something else, at most `most` characters.
+pub(crate) fn one_line(text: &str, most: usize) -> String {
+    let line = || text.chars().map(printable);
+    match line().nth(most) {
+        None => line().collect(),
+        Some(_) => line().take(most.saturating_sub(1)).chain(['…']).collect(),
     }
 }
 

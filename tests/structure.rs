@@ -8,11 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module of the crate may use of the others.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("file", &[]),
     ("secret", &["file"]),
     ("looks", &[]),
+    ("redact", &[]),
     ("seats", &[]),
     ("seldom", &[]),
     ("k3s", &[]),
@@ -20,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("bootstrap", &["domain"]),
     ("simulator", &["domain"]),
     ("config", &["domain", "file", "looks", "secret"]),
-    ("slicer", &["domain", "metrics", "provider::ports", "secret"]),
+    ("slicer", &["domain", "metrics", "provider::ports", "redact", "secret"]),
     ("kubernetes", &["domain", "provider::ports", "simulator"]),
     ("provider", &["domain", "config", "bootstrap", "secret", "metrics"]),
     ("grpc", &["domain", "provider", "metrics", "seats"]),

@@ -71,6 +71,28 @@ pub enum K3sError {
     },
 }
 
+impl K3sError {
+    /// The same with its reason, which the server may have had a say in, as `shown` makes it.
+    #[must_use]
+    pub fn map_reason(self, shown: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Unreachable { url, reason } => Self::Unreachable {
+                url,
+                reason: shown(&reason),
+            },
+            Self::Tls { url, reason } => Self::Tls {
+                url,
+                reason: shown(&reason),
+            },
+            Self::NotK3s { url, reason } => Self::NotK3s {
+                url,
+                reason: shown(&reason),
+            },
+            other => other,
+        }
+    }
+}
+
 /// A token with which agents can join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use secrecy::SecretString;
 
 use super::failure::explain_kubeconfig;
 
@@ -100,6 +101,12 @@ impl ClientConfig {
             url.scheme_str().unwrap_or("http"),
             url.authority().map_or("", host_and_port)
         )
+    }
+
+    /// The token and the password that the kubeconfig holds.
+    pub(super) fn credentials(&self) -> Vec<SecretString> {
+        let held = [&self.0.auth_info.token, &self.0.auth_info.password];
+        held.into_iter().flatten().cloned().collect()
     }
 
     /// The command that the kubeconfig names to get credentials from.

@@ -35,6 +35,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use kube::Client;
+use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,7 @@ pub struct KubernetesCluster {
     client: Client,
     timings: Timings,
     api_url: String,
+    credentials: Vec<SecretString>,
     snapshot: Arc<ArcSwap<NodeSnapshot>>,
     version: Arc<ArcSwapOption<String>>,
     events: Events,
@@ -143,6 +145,7 @@ impl KubernetesCluster {
             client,
             timings,
             api_url: config.api_url(),
+            credentials: config.credentials(),
             snapshot,
             version,
             turns: Semaphore::new(NODE_REQUESTS),
@@ -162,6 +165,12 @@ impl KubernetesCluster {
     #[must_use]
     pub fn api_url(&self) -> &str {
         &self.api_url
+    }
+
+    /// What the kubeconfig itself holds to log in with: the API server knows it, and nobody else may be shown it.
+    #[must_use]
+    pub fn credentials(&self) -> &[SecretString] {
+        &self.credentials
     }
 }
 

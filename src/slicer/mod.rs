@@ -8,8 +8,7 @@
 //!    └─ transport   sends it, bounded in time and size; repeats of reads
 //!        ├─ connect    where the host is and how it is reached: TLS roots, unix socket, proxies
 //!        ├─ answer     an error answer: its text, its kind, and whether it happened ── wording
-//!        ├─ lost       no whole answer came: what that means
-//!        └─ redact     what of a text may be shown
+//!        └─ lost       no whole answer came: what that means
 //! ```
 //!
 //! What it is not: it knows nothing of Kubernetes, keeps no state besides idle connections, and never decides whether
@@ -24,7 +23,6 @@ mod list;
 mod lost;
 mod measured;
 mod object;
-mod redact;
 mod scalar;
 mod transport;
 mod types;

@@ -16,8 +16,8 @@ use super::answer;
 use super::call::Call;
 use super::connect::Target;
 use super::lost::Lost;
-use super::redact::Redactor;
 use crate::domain::failure::{HostError, HostErrorKind, RequestFate};
+use crate::redact::Redactor;
 use crate::secret::SecretSource;
 
 /// Most bytes of an error's body. An error is a line of text; more than this is not from Slicer.

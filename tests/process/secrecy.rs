@@ -5,15 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Json;
+use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use secrecy::ExposeSecret as _;
+use serde_json::json;
 use slicer_cloud_provider::grpc::pb;
 use slicer_cloud_provider::simulator::{
     Fault, FaultKind, GuestAgent, GuestVm, RouteClass, RunningSimulator, SimulatedGroup, Simulator, SimulatorConfig,
     Timing, UserdataOutcome,
 };
 
+use crate::authority::Authority;
+use crate::check::kubernetes::kubeconfig;
+use crate::fake_api::{self, FakeApi, TOKEN};
+use crate::k3s::K3s;
 use crate::program::{Folder, Serving, run};
 use crate::support::{Client, delete, error_of, eventually, ids, increase, instances, wait_for_group};
 
@@ -337,6 +344,90 @@ async fn a_refused_configuration_is_told_without_its_tokens_at_the_start_too() {
         let told = format!("{}{}", ended.stdout, ended.stderr);
         assert!(told.lines().count() >= broken_lines().len(), "{told}");
         assert_secret(command, &told);
+    }
+}
+
+/// The join token without the CA.
+fn join_password() -> &'static str {
+    K3S.rsplit_once(':').unwrap().1
+}
+
+/// What somebody says who wants to be believed, and the screen for himself.
+fn forged(secret: &str) -> String {
+    format!("v1 {}\nok    kubernetes: \u{1b}[2Jall is well\u{202e}", echo(secret))
+}
+
+/// `host:port` of a daemon that tells its tokens in its version and the names of its host groups.
+async fn boastful_host() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let group =
+        |name: &str| json!({"name": name, "cpus": 2, "ram_bytes": 4_u64 << 30, "arch": forged(join_password())});
+    let groups = json!([group("agents"), group(&forged(SLICER)), group(&forged(join_password()))]);
+    let info = json!({"version": forged(SLICER), "arch": forged(join_password())});
+    let router = axum::Router::new()
+        .route("/hostgroup", get(async move || Json(groups.clone())))
+        .route("/info", get(async move || Json(info.clone())))
+        .fallback(async || Json(json!([])));
+    tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+/// What `check` prints as text and as JSON.
+async fn checked(folder: &Folder, kubeconfig: &str) -> [String; 2] {
+    let mut told = Vec::new();
+    for output in ["text", "json"] {
+        let arguments = [
+            "check",
+            "--output",
+            output,
+            "--kubeconfig",
+            kubeconfig,
+            "--cloud-config",
+            folder.config(),
+        ];
+        let ended = run(&arguments).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        told.push(format!("{}{}", ended.stdout, ended.stderr));
+    }
+    told.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn check_repeats_no_token_and_no_forged_line_of_whomever_it_asks() {
+    // A certificate for a server of this name, which the error tells.
+    let password = join_password();
+    let authority = Authority::new("k3s");
+    let k3s = K3s::showing(authority.server(password), authority.pem.clone())
+        .await
+        .url;
+    let (boastful, api) = (boastful_host().await, FakeApi::started());
+    let group = |name| format!("[nodegroup \"{name}\"]\nslicer-url = http://{boastful}\nslicer-token = {SLICER}\n");
+    let global = format!("[global]\nk3s-url = {k3s}\nk3s-token = {password}\n");
+    let folder = Folder::with_config(&(global + &group("agents") + &group("missing")));
+    let kubeconfig = kubeconfig(&folder, &api.url());
+    api.set_version(&forged(password));
+    let of_version = checked(&folder, &kubeconfig).await;
+    let refusal = format!("{} {TOKEN}", forged(password)).leak();
+    api.fail("POST", fake_api::Fault::Refuse(403, refusal));
+    let of_refusal = checked(&folder, &kubeconfig).await;
+    for told in of_version.iter().chain(&of_refusal) {
+        assert_secret("check", told);
+        assert!(!told.contains(TOKEN), "{told}");
+        let repeated = told.lines().filter(|line| line.contains("[REDACTED]")).count();
+        assert_eq!(repeated, 4, "the version, the names, the certificate, the API: {told}");
+        assert!(
+            !told.lines().any(|line| line.starts_with("ok    kubernetes: \u{fffd}")),
+            "{told}"
+        );
+        let control = |c: char| c != '\n' && c.is_control() || c == '\u{202e}';
+        assert!(
+            !told.contains(control) && !told.contains("\\u001b") && !told.contains("\\n"),
+            "{told}"
+        );
+    }
+    for [text, json] in [&of_version, &of_refusal] {
+        assert_eq!(text.lines().count(), json.lines().count());
     }
 }
 

@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::redact::one_line;
+
+/// Longest text of a finding, in characters: room for a long path and for the names of a hundred host groups.
+const MAX_TEXT: usize = 5000;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,8 +48,8 @@ impl Finding {
     pub(super) fn ok(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             verdict: Verdict::Ok,
-            subject: subject.into(),
-            text: text.into(),
+            subject: shown(subject),
+            text: shown(text),
             remedy: None,
         }
     }
@@ -53,7 +58,7 @@ impl Finding {
     pub(super) fn warn(subject: impl Into<String>, text: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             verdict: Verdict::Warn,
-            remedy: Some(remedy.into()),
+            remedy: Some(shown(remedy)),
             ..Self::ok(subject, text)
         }
     }
@@ -65,6 +70,11 @@ impl Finding {
             ..Self::warn(subject, text, remedy)
         }
     }
+}
+
+/// One line, whatever of it somebody else said: nobody is to add a finding, or to move the cursor.
+fn shown(text: impl Into<String>) -> String {
+    one_line(&text.into(), MAX_TEXT)
 }
 
 /// `fail  k3s: what was found; what to do`.
@@ -93,5 +103,16 @@ mod tests {
         let fine = Finding::ok("k3s", "it is up");
         assert_eq!(fine.to_string(), "ok    k3s: it is up");
         assert!(!serde_json::to_string(&fine).unwrap().contains("remedy"));
+    }
+
+    #[test]
+    fn nobody_who_is_asked_can_add_a_line_or_fill_the_screen() {
+        let forged = "v1\nok    kubernetes: \u{1b}[2Jall is well\r\u{202e}";
+        let finding = Finding::fail(forged, forged, forged);
+        assert!(!finding.to_string().contains(char::is_control), "{finding}");
+        let json = serde_json::to_string(&finding).unwrap();
+        assert!(!json.contains("\\u001b") && !json.contains("\\n"), "{json}");
+        let long = Finding::ok("k3s", "x".repeat(100_000));
+        assert_eq!(long.text.chars().count(), MAX_TEXT);
     }
 }

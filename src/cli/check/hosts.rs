@@ -2,6 +2,7 @@
 //! and makes VMs of the size and architecture that the configuration wants.
 
 use futures::future::join_all;
+use secrecy::SecretString;
 
 use super::capacity::{self, Configured, Demand};
 use super::finding::Finding;
@@ -11,10 +12,12 @@ use crate::domain::failure::{HostError, HostErrorKind};
 use crate::domain::spec::Endpoint;
 use crate::domain::vm::{Architecture, HostGroup, Vm, VmTags};
 use crate::provider::ports::SlicerHost as _;
+use crate::redact::Redactor;
 use crate::slicer::{self, Client, HostInfo};
 
-pub(super) async fn check(config: &Config) -> Vec<Finding> {
-    let looks = join_all(config.groups.iter().map(|group| look(config, group))).await;
+pub(super) async fn check(config: &Config, secrets: &[SecretString]) -> Vec<Finding> {
+    let hiding = Redactor::new(secrets);
+    let looks = join_all(config.groups.iter().map(|group| look(config, group, &hiding))).await;
     let (mut findings, mut groups) = (Vec::new(), Vec::new());
     for (group, (of_group, demand)) in config.groups.iter().zip(looks) {
         findings.extend(of_group);
@@ -25,10 +28,11 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn look(config: &Config, group: &GroupConfig) -> (Vec<Finding>, Option<Demand>) {
+async fn look(config: &Config, group: &GroupConfig, hiding: &Redactor) -> (Vec<Finding>, Option<Demand>) {
     let about = About {
         config,
         group,
+        hiding,
         subject: format!("node group {}", group.spec.id),
     };
     match about.ask().await {
@@ -48,6 +52,8 @@ struct Answers {
 struct About<'a> {
     config: &'a Config,
     group: &'a GroupConfig,
+    /// What a host says of itself goes through here, as errors do.
+    hiding: &'a Redactor,
     subject: String,
 }
 
@@ -95,7 +101,7 @@ impl About<'_> {
     }
 
     fn no_host_group(&self, groups: &[HostGroup]) -> Finding {
-        let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+        let names: Vec<String> = groups.iter().map(|group| self.hiding.show(&group.name)).collect();
         let there = match names.as_slice() {
             [] => "none at all".to_owned(),
             names => format!("only: {}", names.join(", ")),
@@ -123,11 +129,11 @@ impl About<'_> {
     fn reached(&self, answers: &Answers) -> Finding {
         let version = answers.info.version.as_ref();
         let version = version
-            .map(|version| format!(" (Slicer {version})"))
+            .map(|version| format!(" (Slicer {})", self.hiding.show(version)))
             .unwrap_or_default();
         self.ok(format!(
             "{} answers{version} and has host group {}",
-            self.group.endpoint, answers.host_group.name
+            self.group.endpoint, self.group.spec.host_group
         ))
     }
 
@@ -146,7 +152,7 @@ impl About<'_> {
                 format!("{key} = {wanted}, but the host group allows {most}"),
                 format!(
                     "lower {key}, or raise the limit of host group {} on the host",
-                    host_group.name
+                    spec.host_group
                 ),
             )
         };

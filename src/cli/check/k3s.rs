@@ -1,19 +1,26 @@
 //! The K3s server that agents join: whether it is there, is the one that the token names, and takes the token.
 
+use secrecy::SecretString;
+
 use super::finding::Finding;
 use crate::config::GlobalConfig;
 use crate::k3s::{self, Accepted, K3sError, TokenKind, Trust};
+use crate::redact::Redactor;
 
 const SUBJECT: &str = "k3s";
 
 /// Where a K3s server keeps the token that agents should have.
 const AGENT_TOKEN: &str = "/var/lib/rancher/k3s/server/agent-token";
 
-pub(super) async fn check(global: &GlobalConfig) -> Vec<Finding> {
+pub(super) async fn check(global: &GlobalConfig, secrets: &[SecretString]) -> Vec<Finding> {
     let url = &global.join.k3s_url;
+    let hiding = Redactor::new(secrets);
     match k3s::try_to_join(url, &global.k3s_token.current()).await {
         Ok(accepted) => judge(url, accepted),
-        Err(error) => vec![Finding::fail(SUBJECT, error.to_string(), remedy(&error))],
+        Err(error) => {
+            let error = error.map_reason(|reason| hiding.show(reason));
+            vec![Finding::fail(SUBJECT, error.to_string(), remedy(&error))]
+        }
     }
 }
 

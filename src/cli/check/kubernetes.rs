@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -11,13 +12,14 @@ use crate::cli::args::KubernetesArgs;
 use crate::domain::spec::JoinSettings;
 use crate::kubernetes::{ConnectError, KubeconfigSource, KubernetesCluster, Right};
 use crate::provider::ports::Cluster as _;
+use crate::redact::Redactor;
 
 const SUBJECT: &str = "kubernetes";
 
 /// How long the version of the API server is waited for once it has answered another question.
 const VERSION_WITHIN: Duration = Duration::from_secs(5);
 
-pub(super) async fn check(join: &JoinSettings, args: KubernetesArgs) -> Vec<Finding> {
+pub(super) async fn check(join: &JoinSettings, args: KubernetesArgs, secrets: &[SecretString]) -> Vec<Finding> {
     if args.without_kubernetes {
         let without = Finding::warn(
             SUBJECT,
@@ -31,7 +33,10 @@ pub(super) async fn check(join: &JoinSettings, args: KubernetesArgs) -> Vec<Find
         .kubeconfig
         .map_or(KubeconfigSource::Inferred, KubeconfigSource::File);
     let findings = match KubernetesCluster::connect(source, &TaskTracker::new(), shutdown.clone()).await {
-        Ok(cluster) => ask(join, &cluster).await,
+        Ok(cluster) => {
+            let hiding = Redactor::new(secrets.iter().chain(cluster.credentials()));
+            ask(join, &cluster, &hiding).await
+        }
         Err(error) => vec![
             Finding::fail(SUBJECT, error.to_string(), remedy(&error)),
             version::unknown(join),
@@ -55,19 +60,23 @@ fn remedy(error: &ConnectError) -> &'static str {
     }
 }
 
-async fn ask(join: &JoinSettings, cluster: &KubernetesCluster) -> Vec<Finding> {
+/// What the API server says goes through `hiding`.
+async fn ask(join: &JoinSettings, cluster: &KubernetesCluster, hiding: &Redactor) -> Vec<Finding> {
     let url = cluster.api_url();
     let missing = match cluster.missing_rights().await {
         Ok(missing) => missing,
         // Its version would be waited for in vain.
-        Err(error) => return vec![unanswered(url, &error.to_string()), version::unknown(join)],
+        Err(error) => {
+            let error = hiding.show(&error.to_string());
+            return vec![unanswered(url, &error), version::unknown(join)];
+        }
     };
     let mut findings: Vec<Finding> = missing.iter().map(lacks).collect();
     if findings.is_empty() {
         findings.push(Finding::ok(SUBJECT, format!("{url} answers and grants what is needed")));
     }
     findings.push(match tokio::time::timeout(VERSION_WITHIN, version_of(cluster)).await {
-        Ok(server) => version::check(join, &server),
+        Ok(server) => version::check(join, &hiding.show(&server)),
         Err(_elapsed) => version::unknown(join),
     });
     findings

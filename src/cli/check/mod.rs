@@ -28,9 +28,12 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt as _, StreamExt as _};
 
+use secrecy::SecretString;
+
 use super::CliError;
 use super::args::CheckArgs;
-use crate::config;
+use crate::config::{self, Config};
+use crate::secret::SecretSource;
 use finding::Finding;
 use report::Report;
 
@@ -48,14 +51,22 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode, CliError> {
         }
     };
     report.print(&[configuration::summary(&path, &config)])?;
+    let secrets = secrets_of(&config);
     // All at once, because each may take seconds to be given up; told in the same order always.
     let mut parts: FuturesOrdered<BoxFuture<'_, Vec<Finding>>> = FuturesOrdered::new();
-    parts.push_back(hosts::check(&config).boxed());
-    parts.push_back(k3s::check(&config.global).boxed());
-    parts.push_back(kubernetes::check(&config.global.join, args.kubernetes).boxed());
+    parts.push_back(hosts::check(&config, &secrets).boxed());
+    parts.push_back(k3s::check(&config.global, &secrets).boxed());
+    parts.push_back(kubernetes::check(&config.global.join, args.kubernetes, &secrets).boxed());
     while let Some(findings) = parts.next().await {
         report.print(&findings)?;
     }
     report.print(&flags::fitting(&config))?;
     Ok(report.exit_code())
+}
+
+/// What nobody who is asked may make us print: hosts and servers know it, or get to know it.
+fn secrets_of(config: &Config) -> Vec<SecretString> {
+    let of_hosts = config.groups.iter().filter_map(|group| group.slicer_token.as_ref());
+    let all = of_hosts.chain([&config.global.k3s_token]);
+    all.map(SecretSource::current).collect()
 }

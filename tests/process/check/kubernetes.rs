@@ -10,7 +10,7 @@ use crate::strangers::web_server;
 use crate::support::*;
 
 /// Writes a kubeconfig of this API server into the folder, and returns its path.
-pub(super) fn kubeconfig(folder: &Folder, server: &str) -> String {
+pub(crate) fn kubeconfig(folder: &Folder, server: &str) -> String {
     let path = folder.path("kubeconfig");
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
