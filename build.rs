@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .btree_map(".")
+        .codec_path("crate::grpc::codec::SmallBuffers")
         .compile_fds(service)?;
 
     // BTreeMap: the same template is the same bytes every time.

@@ -21,6 +21,9 @@ use slicer_cloud_provider::provider::ports::{Cluster, ClusterStatus, Notice, Sub
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 const WHY: &str = "its VM is gone";
@@ -663,11 +666,11 @@ impl Log {
     fn of_process() -> Self {
         let log = Self::default();
         let written = log.clone();
-        tracing_subscriber::fmt()
-            .with_env_filter(format!("info,{LOG_FILTER}"))
+        let filter: Targets = format!("info,{LOG_FILTER}").parse().unwrap();
+        let lines = tracing_subscriber::fmt::layer()
             .with_ansi(false)
-            .with_writer(move || written.clone())
-            .init();
+            .with_writer(move || written.clone());
+        tracing_subscriber::registry().with(filter).with(lines).init();
         log
     }
 

@@ -28,7 +28,7 @@ pub use readiness::Readiness;
 
 use crate::metrics::Metrics;
 use crate::provider::Provider;
-use crate::seats::{Seat, Seats};
+use crate::seats::{Lost, Seat, Seats};
 use crate::seldom::Seldom;
 
 /// The content type of what prometheus-client writes.
@@ -90,7 +90,7 @@ async fn accept(listener: &TcpListener, router: &Router, connections: &TaskTrack
     }
 }
 
-async fn serve_connection(stream: TcpStream, seat: Seat, router: Router, shutdown: CancellationToken) {
+async fn serve_connection(stream: TcpStream, (seat, lost): (Seat, Lost), router: Router, shutdown: CancellationToken) {
     let service = service_fn(|request: hyper::Request<Incoming>| {
         seat.heard();
         let router = router.clone();
@@ -104,7 +104,7 @@ async fn serve_connection(stream: TcpStream, seat: Seat, router: Router, shutdow
     tokio::select! {
         // Errors are the client's.
         _ = connection.as_mut() => return,
-        () = seat.lost() => return,
+        () = lost => return,
         () = shutdown.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();

@@ -2,7 +2,10 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
 use super::CliError;
 use super::args::{LogFormat, LoggingArgs};
@@ -13,28 +16,33 @@ pub(super) fn start(args: &LoggingArgs, quiet: bool) -> Result<(), CliError> {
     let level = if quiet { "error" } else { "info" };
     let wanted = args.log_level.clone().or_else(|| std::env::var("RUST_LOG").ok());
     let filter = filter(level, wanted.as_deref().unwrap_or_default())?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    match args.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
+    let lines = match args.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).init();
     Ok(())
 }
 
 /// What is logged: `wanted`, and at `level` whatever that says nothing of. Later directives replace earlier ones.
-fn filter(level: &str, wanted: &str) -> Result<EnvFilter, CliError> {
-    EnvFilter::builder()
-        .parse(format!("{level},{LOG_FILTER},{wanted}"))
-        .map_err(|error| {
-            CliError::Usage(format!(
-                "--log-level or RUST_LOG {wanted:?}: {error}; write a level such as debug, or a filter such as \
-                 info,slicer_cloud_provider::slicer=debug"
-            ))
-        })
+/// By target and level only: spans and fields would need a filter that is several times as large, and there are none to
+/// filter by.
+fn filter(level: &str, wanted: &str) -> Result<Targets, CliError> {
+    let wanted_ones = wanted
+        .split(',')
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty());
+    let directives: Vec<&str> = [level, LOG_FILTER].into_iter().chain(wanted_ones).collect();
+    directives.join(",").parse().map_err(|error| {
+        CliError::Usage(format!(
+            "--log-level or RUST_LOG {wanted:?}: {error}; write a level such as debug, or a filter such as \
+             info,slicer_cloud_provider::slicer=debug"
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -1,32 +1,43 @@
-//! The calls of all connections, bounded in number. A call is heard once its request is whole: while there are too many,
-//! those that still wait for theirs are ended first. If they waited in line instead, a few clients whose requests never
-//! end would hold all places, each until its time is up.
+//! What goes around every call: its seat, its record, and the net under a panic.
+//!
+//! The calls of all connections are bounded in number. A call is heard once its request is whole: while there are too
+//! many, those that still wait for theirs are ended first. If they waited in line instead, a few clients whose requests
+//! never end would hold all places, each until its time is up.
+//!
+//! One layer for all three: each further one costs every call an allocation and a turn.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use crate::seats::{Seat, Seats};
+use super::record::Record;
+use crate::metrics::Metrics;
+use crate::seats::{Ear, Lost, Seats};
 
-/// Gives every call a seat.
+/// Gives every call a seat and a record, and turns a panic in it into INTERNAL; the server and all other calls go on.
 #[derive(Clone, Debug)]
 pub struct CallsLayer {
     seats: Arc<Seats>,
+    metrics: Arc<Metrics>,
 }
 
 impl CallsLayer {
-    /// At most so many calls at once.
+    /// At most `most` calls at once, counted into `metrics`.
     #[must_use]
-    pub fn new(most: usize) -> Self {
+    pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
         Self {
             seats: Seats::new(most),
+            metrics,
         }
     }
 }
@@ -37,7 +48,7 @@ impl<S> Layer<S> for CallsLayer {
     fn layer(&self, inner: S) -> Self::Service {
         Calls {
             inner,
-            seats: Arc::clone(&self.seats),
+            around: self.clone(),
         }
     }
 }
@@ -46,7 +57,7 @@ impl<S> Layer<S> for CallsLayer {
 #[derive(Clone, Debug)]
 pub struct Calls<S> {
     inner: S,
-    seats: Arc<Seats>,
+    around: CallsLayer,
 }
 
 impl<S> Service<Request<Body>> for Calls<S>
@@ -63,33 +74,51 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let seat = Arc::new(self.seats.take());
+        let CallsLayer { seats, metrics } = &self.around;
+        let mut record = Record::begin(Arc::clone(metrics), request.uri().path());
+        let (seat, lost) = seats.take();
         if request.body().is_end_stream() {
             seat.heard(); // nobody reads an empty one
         }
-        let request = request.map(|body| {
-            Body::new(Heard {
-                body,
-                seat: Arc::downgrade(&seat),
-            })
-        });
-        let answer = self.inner.call(request);
+        let ear = seat.ear();
+        let answer = self.inner.call(request.map(|body| Body::new(Heard { body, ear })));
         Box::pin(async move {
-            tokio::select! {
-                // One that is done is answered.
-                biased;
-                answer = answer => answer,
-                () = seat.lost() => Ok(Status::resource_exhausted("too many calls at once").into_http()),
+            let _seat = seat; // until the call is done
+            let answer = answer_unless(answer, lost).await;
+            if let Ok(response) = &answer {
+                record.answered(response);
             }
+            answer
         })
     }
+}
+
+/// The answer, or an error if the seat is lost before or the call panics.
+async fn answer_unless<E>(
+    answer: impl Future<Output = Result<Response<Body>, E>>,
+    lost: Lost,
+) -> Result<Response<Body>, E> {
+    tokio::select! {
+        // One that is done is answered.
+        biased;
+        // What a panic leaves behind in here is not looked at again.
+        answer = AssertUnwindSafe(answer).catch_unwind() => answer.unwrap_or_else(|panic| Ok(answer_panic(&*panic))),
+        () = lost => Ok(Status::resource_exhausted("too many calls at once").into_http()),
+    }
+}
+
+fn answer_panic(panic: &(dyn Any + Send)) -> Response<Body> {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or_default(), "a call panicked; please report this");
+    Status::internal("internal error; the server's log says more").into_http()
 }
 
 /// The body of a request, which tells when it was read to its end. It may outlive the call's seat: the requests of a
 /// call that is answered step by step go on.
 struct Heard {
     body: Body,
-    seat: Weak<Seat>,
+    ear: Ear,
 }
 
 impl HttpBody for Heard {
@@ -98,10 +127,8 @@ impl HttpBody for Heard {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(frame, Poll::Ready(None))
-            && let Some(seat) = self.seat.upgrade()
-        {
-            seat.heard();
+        if matches!(frame, Poll::Ready(None)) {
+            self.ear.heard();
         }
         frame
     }
@@ -132,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_whose_request_is_incomplete_gives_way_and_one_whose_request_is_whole_stays() {
-        let mut calls = CallsLayer::new(2).layer(tower::service_fn(read_and_wait));
+        let mut calls = CallsLayer::new(2, Arc::default()).layer(tower::service_fn(read_and_wait));
         let endless = || {
             let nothing = futures::stream::pending::<Result<Bytes, Infallible>>();
             Request::new(Body::new(axum::body::Body::from_stream(nothing)))

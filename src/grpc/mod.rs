@@ -2,10 +2,12 @@
 //! status codes are chosen here and nowhere else. No rule about groups lives here.
 
 mod calls;
+mod codec;
 mod convert;
-mod layers;
+mod deadline;
 mod options;
 mod pod;
+mod record;
 mod status;
 
 use std::sync::Arc;
@@ -14,11 +16,11 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 pub use calls::CallsLayer;
-pub use layers::{ObserveLayer, catch_panic};
 
 use crate::domain::node::LABEL_GPU;
 use crate::provider::Provider;
 use convert::{node_query, period};
+use deadline::deadline;
 use status::to_status;
 
 /// The generated messages and service of `proto/externalgrpc.proto`.
@@ -167,7 +169,7 @@ impl pb::cloud_provider_server::CloudProvider for Service {
         &self,
         request: Request<pb::NodeGroupDeleteNodesRequest>,
     ) -> Answer<pb::NodeGroupDeleteNodesResponse> {
-        let wait = layers::deadline(request.metadata())
+        let wait = deadline(request.metadata())
             .unwrap_or(Duration::MAX)
             .saturating_sub(DEADLINE_MARGIN);
         let request = request.into_inner();

@@ -3,16 +3,72 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, NodeStatus};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
 
 use crate::domain::ids::NodeName;
 use crate::domain::moment::UnixSeconds;
 use crate::domain::node::{NodeRecord, Resources};
 
+/// A Node as far as it is read here. The rest, which is most of it, is passed over; the whole type would hold it all
+/// while a list comes in, and is a part of the program that nothing else needs.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = Node)]
+pub(super) struct ReadNode {
+    #[serde(deserialize_with = "read_metadata")]
+    metadata: ObjectMeta,
+    spec: Option<Spec>,
+    status: Option<Status>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    creation_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Spec {
+    #[serde(rename = "providerID")]
+    provider_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Status {
+    capacity: Option<Resources>,
+    allocatable: Option<Resources>,
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+}
+
+/// Metadata in the form that kube wants it in, with the fields that it and this module look at.
+fn read_metadata<'de, D: Deserializer<'de>>(metadata: D) -> Result<ObjectMeta, D::Error> {
+    let read = Metadata::deserialize(metadata)?;
+    Ok(ObjectMeta {
+        name: read.name,
+        uid: read.uid,
+        resource_version: read.resource_version,
+        creation_timestamp: read.creation_timestamp,
+        labels: read.labels,
+        ..ObjectMeta::default()
+    })
+}
+
 /// The facts of `node`; `None` if it has no name, which no API server sends.
-pub(super) fn node_record(node: Node) -> Option<NodeRecord> {
-    let Node { metadata, spec, status } = node;
+pub(super) fn node_record(node: ReadNode) -> Option<NodeRecord> {
+    let ReadNode { metadata, spec, status } = node;
     let status = status.unwrap_or_default();
     Some(NodeRecord {
         name: NodeName::from(metadata.name?.as_str()),
@@ -20,8 +76,8 @@ pub(super) fn node_record(node: Node) -> Option<NodeRecord> {
         provider_id: spec.and_then(|spec| spec.provider_id).unwrap_or_default(),
         labels: metadata.labels.unwrap_or_default().into(),
         ready: is_ready(&status),
-        capacity: Arc::new(resources(status.capacity)),
-        allocatable: Arc::new(resources(status.allocatable)),
+        capacity: Arc::new(status.capacity.unwrap_or_default()),
+        allocatable: Arc::new(status.allocatable.unwrap_or_default()),
         created_at: metadata
             .creation_timestamp
             .map(|created| UnixSeconds(created.0.as_second())),
@@ -29,16 +85,11 @@ pub(super) fn node_record(node: Node) -> Option<NodeRecord> {
 }
 
 /// Whether the Ready condition is True. Unknown (the kubelet fell silent) is not ready.
-fn is_ready(status: &NodeStatus) -> bool {
+fn is_ready(status: &Status) -> bool {
     let conditions = status.conditions.iter().flatten();
     conditions
         .filter(|condition| condition.type_ == "Ready")
         .any(|condition| condition.status == "True")
-}
-
-fn resources(amounts: Option<BTreeMap<String, Quantity>>) -> Resources {
-    let amounts = amounts.unwrap_or_default().into_iter();
-    amounts.map(|(name, Quantity(amount))| (name, amount)).collect()
 }
 
 #[cfg(test)]

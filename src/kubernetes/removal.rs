@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::Retryable as _;
 use k8s_openapi::api::core::v1::{Node, Secret};
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{DeleteParams, PartialObjectMeta, Preconditions};
 use kube::{Api, Client};
 
 use super::failure::bounded;
@@ -62,7 +62,8 @@ async fn delete_node(client: &Client, within: Duration, name: &NodeName, uid: &s
         }),
         ..DeleteParams::default()
     };
-    let nodes = Api::<Node>::all(client.clone());
+    // The answer may hold the Node, of which nothing is needed.
+    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
     match bounded(within, nodes.delete(name.as_str(), &only_this_one)).await {
         Ok(_) => Ok(NodeFate::Gone),
         Err(failure) if failure.is_answer("NotFound") => Ok(NodeFate::Gone),

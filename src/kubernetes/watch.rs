@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 use backon::ExponentialBackoff;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::Node;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant, sleep_until};
@@ -17,12 +16,12 @@ use super::cache::NodeCache;
 use super::client::WatchClient;
 use super::failure::explain_watch;
 use super::freshness::{Condition, Freshness};
-use super::record::node_record;
+use super::record::{ReadNode, node_record};
 use super::timings::Timings;
 use crate::domain::ids::NodeName;
 use crate::provider::ports::{ClusterStatus, NodeSnapshot};
 
-type Events = BoxStream<'static, watcher::Result<Event<Node>>>;
+type Events = BoxStream<'static, watcher::Result<Event<ReadNode>>>;
 
 /// What the watcher is at.
 #[derive(Clone, Copy, Debug)]
@@ -108,10 +107,10 @@ impl NodeWatch {
         let config = watcher::Config::default()
             .timeout(self.timings.watch_seconds())
             .page_size(self.timings.page_size);
-        watcher::watcher(Api::<Node>::all(self.api.client.clone()), config).boxed()
+        watcher::watcher(Api::<ReadNode>::all(self.api.client.clone()), config).boxed()
     }
 
-    fn on_event(&mut self, event: Event<Node>) {
+    fn on_event(&mut self, event: Event<ReadNode>) {
         let now = Instant::now();
         match event {
             Event::Init => {
@@ -251,7 +250,7 @@ impl Drop for NodeWatch {
 }
 
 /// The next event, not before `resume_at`. Dropped while it waits, it loses none.
-async fn next_event(events: &mut Events, resume_at: Instant) -> Option<watcher::Result<Event<Node>>> {
+async fn next_event(events: &mut Events, resume_at: Instant) -> Option<watcher::Result<Event<ReadNode>>> {
     sleep_until(resume_at).await;
     events.next().await
 }

@@ -16,7 +16,7 @@ use tonic::transport::server::Connected;
 
 use super::listen::Bound;
 use super::tls::TlsAcceptors;
-use crate::seats::{Seat, Seats};
+use crate::seats::{Lost, Seat, Seats};
 use crate::seldom::Seldom;
 
 /// How long a client may take for the TLS handshake.
@@ -39,18 +39,18 @@ pub(super) struct Connection {
     stream: Box<dyn Stream>,
     seat: Seat,
     /// Ends the connection when its seat is given to another.
-    lost: Pin<Box<WaitForCancellationFutureOwned>>,
+    lost: Lost,
     /// While nothing has come in: ends the connection when the server stops. gRPC's own graceful end waits for the
     /// client's first words, so a connection that never says any would hold the server.
     silent_until: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Connection {
-    fn new(stream: impl Stream + 'static, seat: Seat, shutdown: CancellationToken) -> Self {
+    fn new(stream: impl Stream + 'static, (seat, lost): (Seat, Lost), shutdown: CancellationToken) -> Self {
         Self {
             stream: Box::new(stream),
-            lost: Box::pin(seat.lost()),
             seat,
+            lost,
             silent_until: Some(Box::pin(shutdown.cancelled_owned())),
         }
     }
@@ -58,7 +58,7 @@ impl Connection {
     /// An error once the seat is another's. To be asked before whatever may wait: HTTP/2 reads nothing while it cannot
     /// write, so a client that takes nothing in would otherwise keep its connection.
     fn check_seat(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.lost.as_mut().poll(context) {
+        match Pin::new(&mut self.lost).poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Pending => Ok(()),
         }
@@ -186,7 +186,7 @@ impl Door {
             return self.admit(stream).await;
         };
         let acceptor = tls.acceptor();
-        let seat = self.handshakes.take();
+        let (seat, lost) = self.handshakes.take();
         let (connections, failures) = (Arc::clone(&self.connections), Arc::clone(&self.failed_handshakes));
         let (ready, shutdown) = (self.ready.clone(), self.shutdown.clone());
         self.tracker.spawn(async move {
@@ -194,7 +194,7 @@ impl Door {
             let handshake = async {
                 tokio::select! {
                     shaken = handshake => Some(shaken),
-                    () = seat.lost() => None,
+                    () = lost => None,
                 }
             };
             match shutdown.run_until_cancelled(handshake).await.flatten() {

@@ -25,7 +25,7 @@ pub use tls::{TlsError, TlsFiles};
 use crate::admin::{self, Readiness};
 use crate::config::{Config, GlobalConfig, GroupConfig};
 use crate::grpc::pb::cloud_provider_server::CloudProviderServer;
-use crate::grpc::{self, CallsLayer, ObserveLayer, pb};
+use crate::grpc::{self, CallsLayer, pb};
 use crate::metrics::Metrics;
 use crate::provider::ports::{Cluster, SlicerHost};
 use crate::provider::{Connect, Entropy, Parts, Provider, Timings};
@@ -276,9 +276,7 @@ fn serving(
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .timeout(CALL)
-        .layer(ObserveLayer::new(Arc::clone(metrics)))
-        .layer(grpc::catch_panic())
-        .layer(CallsLayer::new(CALLS))
+        .layer(CallsLayer::new(CALLS, Arc::clone(metrics)))
         .add_service(service)
         .add_service(health)
         .add_service(reflection)

@@ -30,7 +30,7 @@ pub(super) async fn renew(agent: &Agent<'_>) -> Result<(), RequestFailure> {
 /// A lease belongs to its Node and goes with it. So none is made without a Node, as by a kubelet.
 async fn create(agent: &Agent<'_>, leases: &Api<Lease>) -> Result<(), RequestFailure> {
     let nodes = Api::<Node>::all(agent.client.clone());
-    let node = bounded(REQUEST_WITHIN, nodes.get(agent.name())).await?;
+    let node = bounded(REQUEST_WITHIN, nodes.get_metadata(agent.name())).await?;
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(agent.name().to_owned()),

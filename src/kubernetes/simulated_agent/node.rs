@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{self, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::api::core::v1::{self, NodeAddress, NodeCondition, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
-use serde_json::json;
+use kube::api::{Patch, PatchParams, PostParams, TypeMeta};
+use kube::{Api, Resource};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::super::failure::{RequestFailure, bounded};
 use super::{Agent, REQUEST_WITHIN};
-use crate::domain::node::Taint;
+use crate::domain::node::{Resources, Taint};
 use crate::domain::quantity::format_kibibytes;
 use crate::simulator::GuestVm;
 
@@ -29,6 +29,30 @@ const CONDITIONS: [(&str, &str, &str); 4] = [
     ("PIDPressure", "False", "KubeletHasSufficientPID"),
     ("Ready", "True", "KubeletReady"),
 ];
+
+/// A Node as far as it is read and written here. The whole type is a large part of the program that nothing else needs.
+#[derive(Clone, Debug, Deserialize, Serialize, Resource)]
+#[resource(inherit = v1::Node)]
+struct Node {
+    #[serde(flatten)]
+    types: TypeMeta,
+    metadata: ObjectMeta,
+    spec: Option<Spec>,
+    #[serde(skip_serializing)]
+    status: Option<Status>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Spec {
+    #[serde(rename = "providerID")]
+    provider_id: Option<String>,
+    taints: Option<Vec<v1::Taint>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Status {
+    conditions: Option<Vec<NodeCondition>>,
+}
 
 /// Creates the Node, unless it exists, and posts its status.
 pub(super) async fn register(agent: &Agent<'_>) -> Result<(), RequestFailure> {
@@ -55,15 +79,15 @@ pub(super) async fn report(agent: &Agent<'_>) -> Result<(), RequestFailure> {
 fn node_of(agent: &Agent<'_>) -> Node {
     let taints = agent.plan.taints.iter().filter_map(|taint| taint.parse().ok());
     Node {
+        types: TypeMeta::resource::<v1::Node>(),
         metadata: ObjectMeta {
             name: Some(agent.name().to_owned()),
             labels: Some(labels(agent)),
             ..ObjectMeta::default()
         },
-        spec: Some(NodeSpec {
+        spec: Some(Spec {
             provider_id: Some(agent.plan.provider_id.clone()),
             taints: Some(taints.map(taint).collect()),
-            ..NodeSpec::default()
         }),
         status: None,
     }
@@ -92,22 +116,21 @@ fn taint(taint: Taint) -> v1::Taint {
     }
 }
 
-fn status_of(agent: &Agent<'_>, before: &[NodeCondition]) -> NodeStatus {
+fn status_of(agent: &Agent<'_>, before: &[NodeCondition]) -> Value {
     let capacity = capacity(agent);
     let mut allocatable = capacity.clone();
     let disk = agent.vm.disk_bytes / 100 * ALLOCATABLE_DISK_PERCENT;
-    allocatable.insert(DISK.to_owned(), Quantity(disk.to_string()));
-    NodeStatus {
-        capacity: Some(capacity),
-        allocatable: Some(allocatable),
-        addresses: Some(addresses(agent)),
-        conditions: Some(conditions(before, &Time(Timestamp::now()))),
-        node_info: Some(node_info(agent.vm)),
-        ..NodeStatus::default()
-    }
+    allocatable.insert(DISK.to_owned(), disk.to_string());
+    json!({
+        "capacity": capacity,
+        "allocatable": allocatable,
+        "addresses": addresses(agent),
+        "conditions": conditions(before, &Time(Timestamp::now())),
+        "nodeInfo": node_info(agent.vm),
+    })
 }
 
-fn capacity(agent: &Agent<'_>) -> BTreeMap<String, Quantity> {
+fn capacity(agent: &Agent<'_>) -> Resources {
     let vm = agent.vm;
     let max_pods = agent.plan.kubelet_args.iter();
     let max_pods = max_pods.filter_map(|arg| arg.strip_prefix("max-pods=")).next_back();
@@ -121,9 +144,7 @@ fn capacity(agent: &Agent<'_>) -> BTreeMap<String, Quantity> {
         capacity.push(("nvidia.com/gpu", vm.gpu_count.to_string()));
     }
     let quantities = capacity.into_iter();
-    quantities
-        .map(|(name, text)| (name.to_owned(), Quantity(text)))
-        .collect()
+    quantities.map(|(name, text)| (name.to_owned(), text)).collect()
 }
 
 fn addresses(agent: &Agent<'_>) -> Vec<NodeAddress> {

@@ -1,14 +1,13 @@
 //! The pods that are bound to the Node of an agent: they run from the moment they are seen until they are to go. No
 //! container is started, none ever ends by itself, and none is reached: pods get no address.
 
-use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStatus, Pod, PodCondition, PodStatus,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::api::core::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
-use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use kube::{Api, Resource, ResourceExt as _};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::super::failure::{RequestFailure, bounded};
 use super::{Agent, REQUEST_WITHIN};
@@ -18,6 +17,41 @@ const PAGE: u32 = 100;
 
 /// The conditions of a pod that runs, in the order in which they become true.
 const CONDITIONS: [&str; 4] = ["PodScheduled", "Initialized", "ContainersReady", "Ready"];
+
+/// A pod as far as it is read here. The whole type is a large part of the program that nothing else needs.
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = v1::Pod)]
+struct Pod {
+    metadata: ObjectMeta,
+    spec: Option<Spec>,
+    status: Option<Status>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Spec {
+    containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Container {
+    name: String,
+    image: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    phase: Option<String>,
+    start_time: Option<Time>,
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+}
 
 /// What a pod needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,20 +133,20 @@ fn api_of(agent: &Agent<'_>, pod: &Pod) -> Api<Pod> {
 }
 
 /// The status of the pod when all its containers run.
-fn running(pod: &Pod, now: &Time) -> PodStatus {
+fn running(pod: &Pod, now: &Time) -> Value {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let started = pod.status.as_ref().and_then(|status| status.start_time.clone());
-    PodStatus {
-        phase: Some("Running".to_owned()),
-        start_time: Some(started.unwrap_or_else(|| now.clone())),
-        conditions: Some(new_conditions(pod, now)),
-        container_statuses: Some(containers.map(|container| container_status(container, now)).collect()),
-        ..PodStatus::default()
-    }
+    let statuses: Vec<Value> = containers.map(|container| container_status(container, now)).collect();
+    let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+    json!({
+        "phase": "Running",
+        "startTime": started.unwrap_or(now),
+        "conditions": new_conditions(pod, now),
+        "containerStatuses": statuses,
+    })
 }
 
 /// Those that are not true yet: the scheduler has set its own before.
-fn new_conditions(pod: &Pod, now: &Time) -> Vec<PodCondition> {
+fn new_conditions(pod: &Pod, now: &Time) -> Vec<Value> {
     let known = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is_true = |type_: &str| {
         let mut known = known.into_iter().flatten();
@@ -120,29 +154,20 @@ fn new_conditions(pod: &Pod, now: &Time) -> Vec<PodCondition> {
     };
     let missing = CONDITIONS.into_iter().filter(|type_| !is_true(type_));
     missing
-        .map(|type_| PodCondition {
-            type_: type_.to_owned(),
-            status: "True".to_owned(),
-            last_transition_time: Some(now.clone()),
-            ..PodCondition::default()
-        })
+        .map(|type_| json!({ "type": type_, "status": "True", "lastTransitionTime": now }))
         .collect()
 }
 
-fn container_status(container: &Container, now: &Time) -> ContainerStatus {
-    ContainerStatus {
-        name: container.name.clone(),
-        image: container.image.clone().unwrap_or_default(),
-        ready: true,
-        started: Some(true),
-        state: Some(ContainerState {
-            running: Some(ContainerStateRunning {
-                started_at: Some(now.clone()),
-            }),
-            ..ContainerState::default()
-        }),
-        ..ContainerStatus::default()
-    }
+fn container_status(container: &Container, now: &Time) -> Value {
+    json!({
+        "name": container.name,
+        "image": container.image.as_deref().unwrap_or_default(),
+        "imageID": "",
+        "ready": true,
+        "restartCount": 0,
+        "started": true,
+        "state": { "running": { "startedAt": now } },
+    })
 }
 
 #[cfg(test)]
@@ -152,9 +177,9 @@ mod tests {
     fn pod(phase: Option<&str>, deleted: bool) -> Pod {
         let mut pod = Pod::default();
         pod.metadata.deletion_timestamp = deleted.then_some(Time(Timestamp::UNIX_EPOCH));
-        pod.status = Some(PodStatus {
+        pod.status = Some(Status {
             phase: phase.map(str::to_owned),
-            ..PodStatus::default()
+            ..Status::default()
         });
         pod
     }
