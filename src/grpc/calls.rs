@@ -4,25 +4,27 @@
 //! many, those that still wait for theirs are ended first. If they waited in line instead, a few clients whose requests
 //! never end would hold all places, each until its time is up.
 //!
-//! One layer for all three: each further one costs every call an allocation and a turn.
+//! One layer for all three, and a future without allocations of its own: this is in the way of every call.
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::FutureExt as _;
+use futures::future::CatchUnwind;
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::record::Record;
 use crate::metrics::Metrics;
-use crate::seats::{Ear, Lost, Seats};
+use crate::seats::{Ear, Lost, Seat, Seats};
 
 /// Gives every call a seat and a record, and turns a panic in it into INTERNAL; the server and all other calls go on.
 #[derive(Clone, Debug)]
@@ -67,7 +69,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Call<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -75,35 +77,54 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let CallsLayer { seats, metrics } = &self.around;
-        let mut record = Record::begin(Arc::clone(metrics), request.uri().path());
+        let record = Record::begin(Arc::clone(metrics), request.uri().path());
         let (seat, lost) = seats.take();
         if request.body().is_end_stream() {
             seat.heard(); // nobody reads an empty one
         }
         let ear = seat.ear();
         let answer = self.inner.call(request.map(|body| Body::new(Heard { body, ear })));
-        Box::pin(async move {
-            let _seat = seat; // until the call is done
-            let answer = answer_unless(answer, lost).await;
-            if let Ok(response) = &answer {
-                record.answered(response);
-            }
-            answer
-        })
+        Call {
+            answer: AssertUnwindSafe(answer).catch_unwind(),
+            lost,
+            _seat: seat,
+            record,
+        }
     }
 }
 
-/// The answer, or an error if the seat is lost before or the call panics.
-async fn answer_unless<E>(
-    answer: impl Future<Output = Result<Response<Body>, E>>,
-    lost: Lost,
-) -> Result<Response<Body>, E> {
-    tokio::select! {
-        // One that is done is answered.
-        biased;
+pin_project! {
+    /// A call under way, until its answer, a panic or the loss of its seat.
+    pub struct Call<F> {
         // What a panic leaves behind in here is not looked at again.
-        answer = AssertUnwindSafe(answer).catch_unwind() => answer.unwrap_or_else(|panic| Ok(answer_panic(&*panic))),
-        () = lost => Ok(Status::resource_exhausted("too many calls at once").into_http()),
+        #[pin]
+        answer: CatchUnwind<AssertUnwindSafe<F>>,
+        lost: Lost,
+        _seat: Seat,
+        record: Record,
+    }
+}
+
+impl<F, E> Future for Call<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // One that is done is answered, even if its seat is lost at the same time.
+        let answer = match this.answer.poll(context) {
+            Poll::Ready(answer) => answer.unwrap_or_else(|panic| Ok(answer_panic(&*panic))),
+            Poll::Pending => {
+                ready!(Pin::new(this.lost).poll(context));
+                Ok(Status::resource_exhausted("too many calls at once").into_http())
+            }
+        };
+        if let Ok(response) = &answer {
+            this.record.answered(response);
+        }
+        Poll::Ready(answer)
     }
 }
 
