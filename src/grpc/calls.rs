@@ -185,17 +185,32 @@ mod tests {
             let nothing = futures::stream::pending::<Result<Bytes, Infallible>>();
             Request::new(Body::new(axum::body::Body::from_stream(nothing)))
         };
-        let mut waiting = calls.call(endless());
+        let mut waiting = Box::pin(calls.call(endless()));
         assert!((&mut waiting).now_or_never().is_none());
-        let mut whole = calls.call(Request::new(Body::empty()));
+        let mut whole = Box::pin(calls.call(Request::new(Body::empty())));
         assert!((&mut whole).now_or_never().is_none());
         for _ in 0..3 {
-            let mut next = calls.call(endless());
+            let mut next = Box::pin(calls.call(endless()));
             assert!((&mut next).now_or_never().is_none());
             let Ok(ended) = std::mem::replace(&mut waiting, next).await;
             let status = Status::from_header_map(ended.headers()).unwrap();
             assert_eq!(status.code(), Code::ResourceExhausted);
         }
         assert!(whole.now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_answered_and_the_next_one_is_served() {
+        let panics = |request: Request<Body>| async move {
+            assert!(request.uri().path() != "/panics", "of its own");
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        };
+        let mut calls = CallsLayer::new(1, Arc::default()).layer(tower::service_fn(panics));
+        for (path, code) in [("/panics", Some(Code::Internal)), ("/", None)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let Ok(answer) = calls.call(request).await;
+            let status = Status::from_header_map(answer.headers());
+            assert_eq!(status.map(|status| status.code()), code, "{path}");
+        }
     }
 }
