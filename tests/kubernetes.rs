@@ -48,12 +48,7 @@ fn quick() -> Timings {
 async fn config_of(api: &FakeApi) -> ClientConfig {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kubeconfig");
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
-         clusters: [{{name: k, cluster: {{server: \"{}\"}}}}]\nusers: [{{name: u, user: {{token: {TOKEN}}}}}]\n",
-        api.url()
-    );
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, api.kubeconfig()).unwrap();
     ClientConfig::load(&KubeconfigSource::File(path)).await.unwrap()
 }
 
@@ -145,6 +140,15 @@ async fn a_large_cluster_is_listed_in_pages() {
     watched.is(ClusterStatus::Live).await;
     assert_eq!(watched.names().len(), 25);
     assert_eq!(api.requests("limit=10").len(), 3);
+}
+
+#[tokio::test]
+async fn nodes_are_seen_through_tls_that_the_kubeconfig_trusts() {
+    let api = FakeApi::encrypted();
+    api.put_node("a", "uid-a", true);
+    let watched = Watched::of(&api, quick()).await;
+    watched.is(ClusterStatus::Live).await;
+    watched.shows(&["a"]).await;
 }
 
 #[tokio::test]

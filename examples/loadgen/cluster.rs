@@ -1,4 +1,5 @@
-//! The Kubernetes API with the Nodes of a fleet: the tests' fake API server. Nothing changes here during a measurement.
+//! The Kubernetes API with the Nodes of a fleet: the tests' fake API server, behind TLS
+//! as in K3s. Nothing changes here during a measurement.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 use slicer_cloud_provider::grpc::pb::ExternalGrpcNode;
 
 use crate::Failure;
-use crate::fake_api::{FakeApi, TOKEN};
+use crate::fake_api::FakeApi;
 use crate::fleet::Fleet;
 
 /// The API server, until this is dropped.
@@ -15,7 +16,7 @@ pub(crate) struct Cluster(FakeApi);
 impl Cluster {
     /// Starts it with a Node for each VM.
     pub(crate) fn of(fleet: &Fleet) -> Self {
-        let api = FakeApi::started();
+        let api = FakeApi::encrypted();
         for number in 0..fleet.machines.len() {
             api.put(object(&fleet.node(number), number));
         }
@@ -24,13 +25,7 @@ impl Cluster {
 
     /// Writes a file that leads to it.
     pub(crate) fn write_kubeconfig(&self, file: &Path) -> Result<(), Failure> {
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
-             contexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
-             clusters: [{{name: k, cluster: {{server: \"{}\"}}}}]\nusers: [{{name: u, user: {{token: {TOKEN}}}}}]\n",
-            self.0.url()
-        );
-        std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
+        std::fs::write(file, self.0.kubeconfig()).map_err(|error| format!("{}: {error}", file.display()))
     }
 }
 

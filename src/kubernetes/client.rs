@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
+use http::uri::Scheme;
 use kube::Client;
 use kube::client::{ClientBuilder, DynBody};
 use tokio::sync::Notify;
@@ -67,6 +68,11 @@ fn kube_config(config: &ClientConfig, read_within: Duration) -> kube::Config {
     config.reset_reader_on_write = true;
     // kube's own retries go on for minutes and hide the failure; the callers here have better ones.
     config.default_retry = false;
+    if config.cluster_url.scheme() == Some(&Scheme::HTTP) && config.proxy_url.is_none() {
+        // No certificate will be judged. kube would read those that the system trusts, for each client, and fail if
+        // there are none.
+        config.root_cert.get_or_insert_default();
+    }
     config
 }
 

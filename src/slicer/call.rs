@@ -19,6 +19,7 @@ pub(super) struct Call<'a> {
     pub(super) time: Option<Duration>,
     pub(super) max_body: usize,
     pub(super) looks_up: bool,
+    pub(super) closes: bool,
 }
 
 impl<'a> Call<'a> {
@@ -33,6 +34,7 @@ impl<'a> Call<'a> {
             time: None,
             max_body: MAX_BODY,
             looks_up: false,
+            closes: false,
         }
     }
 
@@ -63,6 +65,13 @@ impl<'a> Call<'a> {
     /// This is one of many look-ups: its large answer does not come in the way of those of other calls.
     pub(super) fn look_up(mut self) -> Self {
         self.looks_up = true;
+        self
+    }
+
+    /// The connection is not kept. For large answers: hyper leaves an idle connection with a buffer as large as what it
+    /// read last, 64 KiB and more, and that for each node group.
+    pub(super) fn then_close(mut self) -> Self {
+        self.closes = true;
         self
     }
 

@@ -47,7 +47,7 @@ impl SlicerHost for Client {
 
     async fn list_vms(&self, host_group: &str, tag: Option<&str>) -> Result<Vec<Vm>, HostError> {
         let path = ["hostgroup", host_group, "nodes"];
-        let mut call = Call::new(Method::GET, &path).at_most(MAX_LISTING);
+        let mut call = Call::new(Method::GET, &path).at_most(MAX_LISTING).then_close();
         if let Some(tag) = tag {
             call = call.query("tag", tag).look_up();
         }

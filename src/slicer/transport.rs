@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::{AUTHORIZATION, CONNECTION, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -205,6 +205,9 @@ impl Transport {
                 return Err(attempt.lost(&Lost::not_sent("the API token holds characters that HTTP cannot carry")));
             };
             request = request.header(AUTHORIZATION, bearer);
+        }
+        if call.closes {
+            request = request.header(CONNECTION, "close");
         }
         if let Some(body) = &call.body {
             request = request.json(body);

@@ -1,7 +1,8 @@
-//! A small Kubernetes API server over real HTTP: Nodes with list (in pages), watch and the rest, other objects without
-//! watch (see [`objects`]), `/version` and access reviews. It can be stopped, started again on its port, and told to
-//! misbehave.
+//! A small Kubernetes API server over real HTTP, with TLS if that is wanted: Nodes with list (in pages), watch and the
+//! rest, other objects without watch (see [`objects`]), `/version` and access reviews. It can be stopped, started again
+//! on its port, and told to misbehave.
 
+mod encrypted;
 mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt as _;
+use encrypted::{Certificate, Encrypted};
 use futures::Stream;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -62,7 +64,16 @@ struct Shared {
 pub(crate) struct FakeApi {
     shared: Arc<Shared>,
     port: u16,
+    certificate: Option<Certificate>,
     runtime: Option<Runtime>,
+}
+
+/// A kubeconfig that leads to this URL with the [`TOKEN`], and what goes with the URL in the flow style of YAML.
+pub(crate) fn kubeconfig(server: &str, further: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
+         clusters: [{{name: k, cluster: {{server: \"{server}\"{further}}}}}]\nusers: [{{name: u, user: {{token: {TOKEN}}}}}]\n"
+    )
 }
 
 impl FakeApi {
@@ -73,6 +84,14 @@ impl FakeApi {
 
     pub(crate) fn started() -> Self {
         let mut api = Self::on_port(0);
+        api.start();
+        api
+    }
+
+    /// One that is reached by TLS, as a real one is.
+    pub(crate) fn encrypted() -> Self {
+        let mut api = Self::on_port(0);
+        api.certificate = Some(Certificate::of("127.0.0.1"));
         api.start();
         api
     }
@@ -90,6 +109,7 @@ impl FakeApi {
         Self {
             shared,
             port,
+            certificate: None,
             runtime: None,
         }
     }
@@ -108,11 +128,15 @@ impl FakeApi {
         listener.set_nonblocking(true).unwrap();
         let runtime = Runtime::new().unwrap();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&self.shared));
+        let acceptor = self.certificate.as_ref().map(Certificate::acceptor);
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             // As a real one: else the end of each long answer would wait for the client's delayed acknowledgement.
             let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
-            axum::serve(listener, router).await.unwrap();
+            match acceptor {
+                Some(acceptor) => axum::serve(Encrypted { listener, acceptor }, router).await.unwrap(),
+                None => axum::serve(listener, router).await.unwrap(),
+            }
         });
         self.runtime = Some(runtime);
     }
@@ -124,7 +148,14 @@ impl FakeApi {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// The text of a file that leads here, and trusts the certificate, if there is one.
+    pub(crate) fn kubeconfig(&self) -> String {
+        let trusted = self.certificate.as_ref().map(Certificate::in_kubeconfig);
+        kubeconfig(&self.url(), &trusted.unwrap_or_default())
     }
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {

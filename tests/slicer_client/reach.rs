@@ -36,8 +36,8 @@ async fn https_works_with_the_right_bundle_among_others() {
     let host = RawHost::tls(authority.acceptor("localhost"), Manner::Keep(ok("null"))).await;
     let bundle = format!("# ours\n{}\n{}", other.pem(), authority.pem());
     let client = client_with(&host.url("https"), Some(&bundle), PATIENT);
-    client.list_vms("agents", None).await.unwrap();
-    client.list_vms("agents", None).await.unwrap();
+    client.host_groups().await.unwrap();
+    client.host_groups().await.unwrap();
     assert_eq!(host.seen.connections.load(Ordering::SeqCst), 1);
 }
 

@@ -69,11 +69,26 @@ async fn a_create_is_never_repeated() {
 async fn requests_share_one_connection() {
     let host = RawHost::tcp(Manner::Keep(ok("null"))).await;
     let client = client(&host.url("http"));
-    client.host_groups().await.unwrap();
-    client.list_vms("agents", None).await.unwrap();
-    client.clone().list_vms("agents", None).await.unwrap();
-    assert_eq!(host.seen.requests().len(), 3);
+    for client in [&client, &client.clone()] {
+        client.host_groups().await.unwrap();
+        client.delete_vm("agents", &vm()).await.unwrap();
+    }
+    assert_eq!(host.seen.requests().len(), 4);
     assert_eq!(host.seen.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_connection_of_a_listing_is_closed_because_idle_it_would_keep_a_large_buffer() {
+    let host = RawHost::tcp(Manner::Keep(ok("null"))).await;
+    let client = client(&host.url("http"));
+    for listings in 1..=3 {
+        client.list_vms("agents", None).await.unwrap();
+        until("it is closed", || {
+            host.seen.closed_by_client.load(Ordering::SeqCst) == listings
+        })
+        .await;
+    }
+    assert_eq!(host.seen.connections.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{assert_lines, assert_nothing_secret, assert_one_failure, check_in, global_of, lines};
-use crate::fake_api::{FakeApi, Fault, TOKEN};
+use crate::fake_api::{self, FakeApi, Fault, TOKEN};
 use crate::k3s::K3s;
 use crate::program::{Ended, Folder, Program};
 use crate::strangers::web_server;
@@ -12,11 +12,7 @@ use crate::support::*;
 /// Writes a kubeconfig of this API server into the folder, and returns its path.
 pub(crate) fn kubeconfig(folder: &Folder, server: &str) -> String {
     let path = folder.path("kubeconfig");
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
-         clusters: [{{name: k, cluster: {{server: \"{server}\"}}}}]\nusers: [{{name: u, user: {{token: {TOKEN}}}}}]\n"
-    );
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, fake_api::kubeconfig(server, "")).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
@@ -63,6 +59,25 @@ async fn an_api_that_grants_everything_is_well() {
     let ended = stage.check(&api.url()).await;
     assert_lines(&ended, 0, &wanted);
     assert!(lines(&ended, "warn").is_empty(), "{}", ended.stdout);
+}
+
+#[tokio::test]
+async fn an_api_without_tls_needs_no_certificate_that_the_system_trusts() {
+    let (stage, api) = (Stage::set("").await, FakeApi::started());
+    let kubeconfig = kubeconfig(&stage.folder, &api.url());
+    let arguments = [
+        "check",
+        "--cloud-config",
+        stage.folder.config(),
+        "--kubeconfig",
+        &kubeconfig,
+    ];
+    let bare_image = [
+        ("SSL_CERT_FILE", "/nonexistent/roots.pem"),
+        ("SSL_CERT_DIR", "/nonexistent"),
+    ];
+    let ended = Program::start(&arguments, &bare_image).end().await;
+    assert_lines(&ended, 0, &[("ok", "answers and grants what is needed")]);
 }
 
 #[tokio::test]
