@@ -1,5 +1,5 @@
-//! The Kubernetes API with the Nodes of a fleet: the tests' fake API server, behind TLS
-//! as in K3s. Nothing changes here during a measurement.
+//! The Kubernetes API with the Nodes of a fleet: the tests' fake API server, behind TLS as in K3s. Nothing changes here
+//! during a measurement.
 
 use std::path::Path;
 
