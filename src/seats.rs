@@ -134,6 +134,9 @@ impl Future for Lost {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.0.is_terminated() {
+            return Poll::Ready(()); // was told already; the seat stays lost
+        }
         // Nothing is ever sent.
         Pin::new(&mut self.0).poll(context).map(|_| ())
     }
@@ -182,7 +185,16 @@ mod tests {
         let seats = Seats::new(1);
         let (_seat, lost) = seats.take();
         let waiting = tokio::spawn(lost);
+        tokio::task::yield_now().await;
         let _next = seats.take();
         waiting.await.unwrap();
+    }
+
+    #[test]
+    fn a_lost_seat_stays_lost_however_often_one_asks() {
+        let seats = Seats::new(1);
+        let mut first = seats.take();
+        let _next = seats.take();
+        assert!(is_lost(&mut first) && is_lost(&mut first));
     }
 }

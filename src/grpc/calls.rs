@@ -26,7 +26,8 @@ use super::record::Record;
 use crate::metrics::Metrics;
 use crate::seats::{Ear, Lost, Seat, Seats};
 
-/// Gives every call a seat and a record, and turns a panic in it into INTERNAL; the server and all other calls go on.
+/// Gives every call a seat and a record, and turns a panic in its future, where tonic's handlers run, into INTERNAL; the
+/// server and all other calls go on.
 #[derive(Clone, Debug)]
 pub struct CallsLayer {
     seats: Arc<Seats>,
@@ -168,9 +169,22 @@ mod tests {
     use std::convert::Infallible;
 
     use futures::FutureExt as _;
+    use http::Method;
     use tonic::Code;
 
     use super::*;
+
+    const METHOD: &str = "/clusterautoscaler.cloudprovider.v1.externalgrpc.CloudProvider/Refresh";
+
+    fn assert_counted(metrics: &Metrics, code: &str, times: u32) {
+        let text = metrics.render(&[]).unwrap();
+        let counted = text.lines().any(|line| {
+            line.contains("_rpcs_total{")
+                && line.contains(&format!("code=\"{code}\""))
+                && line.ends_with(&format!(" {times}"))
+        });
+        assert!(counted, "{times} {code} in {text}");
+    }
 
     /// Reads its request, and never answers.
     async fn read_and_wait(request: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -180,10 +194,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_whose_request_is_incomplete_gives_way_and_one_whose_request_is_whole_stays() {
-        let mut calls = CallsLayer::new(2, Arc::default()).layer(tower::service_fn(read_and_wait));
+        let metrics = Arc::<Metrics>::default();
+        let mut calls = CallsLayer::new(2, Arc::clone(&metrics)).layer(tower::service_fn(read_and_wait));
         let endless = || {
             let nothing = futures::stream::pending::<Result<Bytes, Infallible>>();
-            Request::new(Body::new(axum::body::Body::from_stream(nothing)))
+            let body = Body::new(axum::body::Body::from_stream(nothing));
+            Request::post(METHOD).body(body).unwrap()
         };
         let mut waiting = Box::pin(calls.call(endless()));
         assert!((&mut waiting).now_or_never().is_none());
@@ -197,20 +213,26 @@ mod tests {
             assert_eq!(status.code(), Code::ResourceExhausted);
         }
         assert!(whole.now_or_never().is_none());
+        assert_counted(&metrics, "RESOURCE_EXHAUSTED", 3);
+        drop(waiting);
+        assert_counted(&metrics, "CANCELLED", 1);
     }
 
     #[tokio::test]
     async fn a_call_that_panics_is_answered_and_the_next_one_is_served() {
         let panics = |request: Request<Body>| async move {
-            assert!(request.uri().path() != "/panics", "of its own");
+            assert!(request.method() != Method::PUT, "of its own");
             Ok::<_, Infallible>(Response::new(Body::empty()))
         };
-        let mut calls = CallsLayer::new(1, Arc::default()).layer(tower::service_fn(panics));
-        for (path, code) in [("/panics", Some(Code::Internal)), ("/", None)] {
-            let request = Request::get(path).body(Body::empty()).unwrap();
-            let Ok(answer) = calls.call(request).await;
+        let metrics = Arc::<Metrics>::default();
+        let mut calls = CallsLayer::new(1, Arc::clone(&metrics)).layer(tower::service_fn(panics));
+        for (method, code) in [(Method::PUT, Some(Code::Internal)), (Method::POST, None)] {
+            let request = Request::builder().method(&method).uri(METHOD);
+            let Ok(answer) = calls.call(request.body(Body::empty()).unwrap()).await;
             let status = Status::from_header_map(answer.headers());
-            assert_eq!(status.map(|status| status.code()), code, "{path}");
+            assert_eq!(status.map(|status| status.code()), code, "{method}");
         }
+        assert_counted(&metrics, "INTERNAL", 1);
+        assert_counted(&metrics, "OK", 1);
     }
 }

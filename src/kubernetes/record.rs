@@ -17,7 +17,7 @@ use crate::domain::node::{NodeRecord, Resources};
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Node)]
 pub(super) struct ReadNode {
-    #[serde(deserialize_with = "read_metadata")]
+    #[serde(default, deserialize_with = "read_metadata")]
     metadata: ObjectMeta,
     spec: Option<Spec>,
     status: Option<Status>,
@@ -46,7 +46,8 @@ struct Status {
     conditions: Option<Vec<Condition>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 struct Condition {
     #[serde(rename = "type")]
     type_: String,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::serve::Listener;
 use base64::Engine as _;
@@ -37,6 +38,9 @@ impl Certificate {
     }
 }
 
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
 /// One handshake after the other.
 pub(super) struct Encrypted<L> {
     pub(super) listener: L,
@@ -50,7 +54,7 @@ impl<L: Listener<Io = TcpStream, Addr = SocketAddr>> Listener for Encrypted<L> {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (stream, from) = self.listener.accept().await;
-            if let Ok(stream) = self.acceptor.accept(stream).await {
+            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
                 return (stream, from);
             }
         }

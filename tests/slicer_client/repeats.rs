@@ -70,7 +70,7 @@ async fn requests_share_one_connection() {
     let host = RawHost::tcp(Manner::Keep(ok("null"))).await;
     let client = client(&host.url("http"));
     for client in [&client, &client.clone()] {
-        client.host_groups().await.unwrap();
+        client.list_vms("agents", Some("launch=1")).await.unwrap();
         client.delete_vm("agents", &vm()).await.unwrap();
     }
     assert_eq!(host.seen.requests().len(), 4);
