@@ -4,6 +4,9 @@
 
 mod encrypted;
 mod objects;
+#[allow(dead_code)] // the tests of Slicer's client use all of it
+#[path = "../slicer_client/tls.rs"]
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -17,10 +20,13 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt as _;
-use encrypted::{Certificate, Encrypted};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use encrypted::Encrypted;
 use futures::Stream;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tls::Authority;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
@@ -64,7 +70,8 @@ struct Shared {
 pub(crate) struct FakeApi {
     shared: Arc<Shared>,
     port: u16,
-    certificate: Option<Certificate>,
+    /// Who signs its certificate, if it has one.
+    authority: Option<Authority>,
     runtime: Option<Runtime>,
 }
 
@@ -91,7 +98,7 @@ impl FakeApi {
     /// One that is reached by TLS, as a real one is.
     pub(crate) fn encrypted() -> Self {
         let mut api = Self::on_port(0);
-        api.certificate = Some(Certificate::of("127.0.0.1"));
+        api.authority = Some(Authority::new("k3s-server-ca"));
         api.start();
         api
     }
@@ -109,7 +116,7 @@ impl FakeApi {
         Self {
             shared,
             port,
-            certificate: None,
+            authority: None,
             runtime: None,
         }
     }
@@ -128,7 +135,7 @@ impl FakeApi {
         listener.set_nonblocking(true).unwrap();
         let runtime = Runtime::new().unwrap();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&self.shared));
-        let acceptor = self.certificate.as_ref().map(Certificate::acceptor);
+        let acceptor = self.authority.as_ref().map(|ca| ca.acceptor("127.0.0.1"));
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             // As a real one: else the end of each long answer would wait for the client's delayed acknowledgement.
@@ -148,14 +155,14 @@ impl FakeApi {
     }
 
     pub(crate) fn url(&self) -> String {
-        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
-    /// The text of a file that leads here, and trusts the certificate, if there is one.
+    /// The text of a file that leads here, and trusts the authority, if there is one.
     pub(crate) fn kubeconfig(&self) -> String {
-        let trusted = self.certificate.as_ref().map(Certificate::in_kubeconfig);
-        kubeconfig(&self.url(), &trusted.unwrap_or_default())
+        let trust = |ca: &Authority| format!(", certificate-authority-data: {}", STANDARD.encode(ca.pem()));
+        kubeconfig(&self.url(), &self.authority.as_ref().map(trust).unwrap_or_default())
     }
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {

@@ -84,6 +84,17 @@ async fn half_an_answer_leaves_it_unclear() {
 }
 
 #[tokio::test]
+async fn a_listing_that_only_the_end_of_its_connection_cuts_off_is_no_shorter_listing() {
+    for cut in ["", "[", r#"[{"hostname":"agents-1","tags":[]},"#] {
+        // Without a length: nothing but the text itself shows that something is missing.
+        let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{cut}");
+        let host = RawHost::tcp(Manner::Once(answer.into())).await;
+        let error = client(&host.url("http")).list_vms("agents", None).await.unwrap_err();
+        assert_is(&error, Kind::Nonsense, Fate::Unclear);
+    }
+}
+
+#[tokio::test]
 async fn an_error_that_is_cut_off_still_counts() {
     let cut = "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\ntrial";
     let error = raw_create_error(Manner::Once(cut.into()), PATIENT).await;

@@ -45,7 +45,15 @@ impl Stage {
     }
 
     async fn check(&self, server: &str) -> Ended {
-        check_in(&self.folder, &["--kubeconfig", &kubeconfig(&self.folder, server)]).await
+        self.check_with(server, &[]).await
+    }
+
+    /// With these variables in its environment.
+    async fn check_with(&self, server: &str, environment: &[(&str, &str)]) -> Ended {
+        let kubeconfig = kubeconfig(&self.folder, server);
+        let config = self.folder.config();
+        let arguments = ["check", "--cloud-config", config, "--kubeconfig", &kubeconfig];
+        Program::start(&arguments, environment).end().await
     }
 }
 
@@ -64,19 +72,11 @@ async fn an_api_that_grants_everything_is_well() {
 #[tokio::test]
 async fn an_api_without_tls_needs_no_certificate_that_the_system_trusts() {
     let (stage, api) = (Stage::set("").await, FakeApi::started());
-    let kubeconfig = kubeconfig(&stage.folder, &api.url());
-    let arguments = [
-        "check",
-        "--cloud-config",
-        stage.folder.config(),
-        "--kubeconfig",
-        &kubeconfig,
-    ];
     let bare_image = [
         ("SSL_CERT_FILE", "/nonexistent/roots.pem"),
         ("SSL_CERT_DIR", "/nonexistent"),
     ];
-    let ended = Program::start(&arguments, &bare_image).end().await;
+    let ended = stage.check_with(&api.url(), &bare_image).await;
     assert_lines(&ended, 0, &[("ok", "answers and grants what is needed")]);
 }
 
@@ -185,23 +185,15 @@ async fn each_missing_right_is_one_failing_line_with_the_rule_that_grants_it() {
 async fn a_pod_needs_its_events_in_its_own_namespace_too() {
     let (stage, api) = (Stage::set("").await, FakeApi::started());
     api.deny("create events in autoscaling");
-    let kubeconfig = kubeconfig(&stage.folder, &api.url());
-    let arguments = [
-        "check",
-        "--cloud-config",
-        stage.folder.config(),
-        "--kubeconfig",
-        &kubeconfig,
-    ];
     let pod = [("POD_NAME", "autoscaler-0"), ("POD_NAMESPACE", "autoscaling")];
-    let ended = Program::start(&arguments, &pod).end().await;
+    let ended = stage.check_with(&api.url(), &pod).await;
     let parts = [
         "kubernetes",
         "this account may not create events in autoscaling",
         "a Role in namespace autoscaling",
     ];
     assert_one_failure(&ended, parts);
-    let elsewhere = Program::start(&arguments, &[]).end().await;
+    let elsewhere = stage.check(&api.url()).await;
     assert_eq!(elsewhere.code, Some(0), "{}", elsewhere.stdout);
 }
 
